@@ -1,0 +1,18 @@
+//! The words everything else is said in: channel, pattern, draft, publication, position, retention. Plain values,
+//! valid because they exist; nothing here does I/O or knows who uses it.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | channel | a name that publications go to and clients follow; it needs no creation |
+//! | draft | what somebody wants to publish: no number yet |
+//! | publication | a draft that was taken: it has an `epoch`, a `seq`, an `id` and a time |
+//! | position | the `epoch` and `seq` (and `id`) of the last publication somebody has |
+//! | retention | how many publications a channel keeps, and for how long |
+
+mod name;
+mod pattern;
+mod publication;
+
+pub use name::{ChannelName, InvalidName};
+pub use pattern::{InvalidPattern, Pattern};
+pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention};
