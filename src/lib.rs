@@ -6,3 +6,4 @@ pub mod backend;
 pub mod channel;
 pub mod drain;
 pub mod peer;
+pub mod protocol;

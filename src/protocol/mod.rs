@@ -1,0 +1,306 @@
+//! Bytes ⇄ what clients say and hear. JSON and MessagePack carry the same messages; `wire` frames them for a WebSocket,
+//! an event stream or a poll. Knows no socket, no session and no rule.
+
+pub mod close;
+pub mod cursor;
+mod json;
+mod msgpack;
+pub mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::channel::{ChannelName, ConnectionId, Data, Epoch, Position};
+pub use close::{Close, Code};
+pub use json::compact;
+pub use wire::{Format, Push};
+
+/// How a client's messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    Json,
+    Msgpack,
+}
+
+impl Codec {
+    /// The subprotocol that asks for it.
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "outrigger.v1.json",
+            Self::Msgpack => "outrigger.v1.msgpack",
+        }
+    }
+
+    /// Picks among the subprotocols a client offers: the first we speak, JSON when it offers none of ours.
+    pub fn negotiate<'a>(offered: impl Iterator<Item = &'a str>) -> Option<Self> {
+        offered
+            .into_iter()
+            .find_map(|it| [Self::Json, Self::Msgpack].into_iter().find(|codec| codec.subprotocol() == it))
+    }
+
+    /// One message from a client.
+    pub fn decode(self, message: &[u8]) -> Result<Command, Misread> {
+        match self {
+            Self::Json => json::decode(message, None),
+            Self::Msgpack => msgpack::decode(message),
+        }
+    }
+
+    /// One message to a client, unframed.
+    pub fn encode(self, reply: &Reply) -> Bytes {
+        let json = json::encode(reply);
+        match self {
+            Self::Json => json.into(),
+            Self::Msgpack => msgpack::from_json(&json).into(),
+        }
+    }
+}
+
+/// What a client asks for.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    Subscribe {
+        channel: ChannelName,
+        since: Option<Position>,
+        reference: Option<Reference>,
+    },
+    Unsubscribe {
+        channel: ChannelName,
+        reference: Option<Reference>,
+    },
+    Publish {
+        channel: ChannelName,
+        data: Data,
+        id: Option<Arc<str>>,
+        event: Option<Arc<str>>,
+        reference: Option<Reference>,
+    },
+    History {
+        channel: ChannelName,
+        since: Option<Position>,
+        limit: usize,
+        reference: Option<Reference>,
+    },
+    /// A new token for the running session.
+    Refresh {
+        token: String,
+        reference: Option<Reference>,
+    },
+    /// The first message of a client whose URL carried no token.
+    Auth {
+        token: String,
+    },
+    Ping,
+}
+
+/// A client's own `ref`: any string or number, kept as the JSON text it came as and echoed in the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference(pub Box<str>);
+
+impl Serialize for Reference {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::value::RawValue::from_string(self.0.to_string()) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_none(),
+        }
+    }
+}
+
+/// A message that could not be read: what is told to the client.
+#[derive(Debug, PartialEq)]
+pub struct Misread {
+    pub code: Code,
+    pub message: String,
+    pub channel: Option<String>,
+    pub reference: Option<Reference>,
+}
+
+impl From<Misread> for Reply {
+    fn from(it: Misread) -> Self {
+        Self::Error(ErrorReply {
+            code: it.code.name().into(),
+            message: it.message,
+            channel: it.channel,
+            reference: it.reference,
+            retryable: it.code.is_retryable(),
+        })
+    }
+}
+
+/// What one client hears, apart from publications. `timestamp` is milliseconds since the Unix epoch.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum Reply {
+    Connected(Connected),
+    Subscribed(Subscribed),
+    Unsubscribed {
+        channel: ChannelName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
+        timestamp: u64,
+    },
+    Gap {
+        channel: ChannelName,
+        epoch: String,
+        seq: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Arc<str>>,
+        reason: &'static str,
+    },
+    Skipped {
+        channel: ChannelName,
+        seq: u64,
+    },
+    Ack {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Arc<str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply: Option<Raw>,
+        timestamp: u64,
+    },
+    History {
+        channel: ChannelName,
+        epoch: String,
+        seq: u64,
+        messages: Vec<Raw>,
+        /// Whether `messages` is everything since the position asked for.
+        complete: bool,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
+    },
+    Error(ErrorReply),
+    Pong {
+        timestamp: u64,
+    },
+    Expiring {
+        expires_at: u64,
+    },
+    Refreshed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<u64>,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
+    },
+    Reconnect {
+        after_ms: u64,
+        reason: &'static str,
+    },
+    /// Event stream and poll: whether each channel of a cursor was resumed without loss.
+    Resumed {
+        channels: Vec<ResumedChannel>,
+        complete: bool,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected {
+    pub connection_id: String,
+    pub user_id: Option<Arc<str>>,
+    pub timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    pub heartbeat: Heartbeat,
+    /// Event stream and poll: authorises `POST /realtime/connections/{id}/…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Heartbeat {
+    pub interval: u64,
+    pub timeout: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Subscribed {
+    pub channel: ChannelName,
+    pub epoch: String,
+    pub seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflated: Option<bool>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    pub timestamp: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorReply {
+    pub code: Box<str>,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    pub retryable: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ResumedChannel {
+    pub channel: ChannelName,
+    pub recovered: bool,
+}
+
+/// Valid JSON, written as it is.
+#[derive(Clone, Debug)]
+pub struct Raw(pub Bytes);
+
+impl Serialize for Raw {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_slice::<&serde_json::value::RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_none(),
+        }
+    }
+}
+
+impl Reply {
+    /// An error as the client reads it.
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        Self::Error(ErrorReply {
+            code: code.name().into(),
+            message: message.into(),
+            channel: None,
+            reference: None,
+            retryable: code.is_retryable(),
+        })
+    }
+
+    /// The same reply, said of a channel and in answer to a client's `ref`. Only errors need it added afterwards.
+    pub fn about(mut self, about: Option<&ChannelName>, to: Option<Reference>) -> Self {
+        if let Self::Error(error) = &mut self {
+            error.channel = about.map(ToString::to_string);
+            error.reference = to;
+        }
+        self
+    }
+
+    /// Publications were lost to this client; its position goes on from `epoch` and `seq`.
+    pub fn gap(channel: ChannelName, epoch: Epoch, seq: u64, id: Option<Arc<str>>, reason: &'static str) -> Self {
+        Self::Gap { channel, epoch: epoch.to_string(), seq, id, reason }
+    }
+}
+
+/// The text a connection id has on the wire.
+pub fn connection_id(text: &str) -> Option<ConnectionId> {
+    (text.len() == 32).then(|| text.parse().ok()).flatten()
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
