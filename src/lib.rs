@@ -5,5 +5,7 @@
 pub mod backend;
 pub mod channel;
 pub mod drain;
+pub mod engine;
+pub mod hub;
 pub mod peer;
 pub mod protocol;

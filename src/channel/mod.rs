@@ -15,4 +15,10 @@ mod publication;
 
 pub use name::{ChannelName, InvalidName};
 pub use pattern::{InvalidPattern, Pattern};
-pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention};
+pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention, unique_id};
+
+/// Milliseconds since the Unix epoch: the `timestamp` of everything a client hears.
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -55,12 +55,21 @@ impl Pattern {
 
     /// Whether `channel` is in the set, for a client whose id is `user`.
     pub fn matches(&self, channel: &ChannelName, user: Option<&str>) -> bool {
+        self.covers(channel, |name| user == Some(name))
+    }
+
+    /// Whether `channel` is in the set of any client at all.
+    pub fn matches_for_somebody(&self, channel: &ChannelName) -> bool {
+        self.covers(channel, |_| true)
+    }
+
+    fn covers(&self, channel: &ChannelName, is_user: impl Fn(&str) -> bool) -> bool {
         let mut names = channel.as_str().split('.');
         for segment in &self.segments {
             let Some(name) = names.next() else { return false };
             let fits = match segment {
                 Segment::Literal(text) => **text == *name,
-                Segment::User => user == Some(name),
+                Segment::User => is_user(name),
                 Segment::One => true,
                 Segment::Rest => return true,
             };

@@ -34,14 +34,37 @@ pub struct Draft {
     pub channel: ChannelName,
     pub data: Data,
     pub event: Option<Arc<str>>,
-    /// Makes publishing idempotent within the channel; without one the engine gives one.
-    pub id: Option<Arc<str>>,
+    /// Names the publication within its channel.
+    pub id: Arc<str>,
+    /// The publisher chose the id: a repetition is recognised and answered with the first receipt.
+    pub is_idempotent: bool,
     /// The client who published it; none when it comes from the backend.
     pub user: Option<Arc<str>>,
     /// The user it is about, for erasure.
     pub subject: Option<Arc<str>>,
     /// Connections that do not get it.
     pub exclude: Vec<ConnectionId>,
+}
+
+impl Draft {
+    /// A draft from the backend. Without an id it is given one nobody else has.
+    pub fn new(channel: ChannelName, data: Data, id: Option<Arc<str>>) -> Self {
+        Self {
+            channel,
+            data,
+            event: None,
+            is_idempotent: id.is_some(),
+            id: id.unwrap_or_else(unique_id),
+            user: None,
+            subject: None,
+            exclude: Vec::new(),
+        }
+    }
+}
+
+/// A publication id that is like no other: 96 bits of chance.
+pub fn unique_id() -> Arc<str> {
+    format!("{:024x}", fastrand::u128(..) >> 32).into()
 }
 
 /// A draft that was taken: numbered, named and dated. Shared by everyone it is delivered to.

@@ -298,9 +298,3 @@ impl Reply {
 pub fn connection_id(text: &str) -> Option<ConnectionId> {
     (text.len() == 32).then(|| text.parse().ok()).flatten()
 }
-
-/// Milliseconds since the Unix epoch.
-pub fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}

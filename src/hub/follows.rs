@@ -1,0 +1,60 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crate::channel::ChannelName;
+use crate::engine::{Broker, Error};
+
+/// How many clients of this node follow each channel: the first makes the engine follow it, the last lets it go.
+pub(super) struct Follows {
+    counts: Mutex<HashMap<ChannelName, u32>>,
+    broker: Arc<dyn Broker>,
+}
+
+impl Follows {
+    pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
+        Self { counts: Mutex::default(), broker }
+    }
+
+    pub(super) async fn add(&self, channel: &ChannelName) -> Result<(), Error> {
+        let is_first = {
+            let mut counts = self.lock();
+            let count = counts.entry(channel.clone()).or_insert(0);
+            *count += 1;
+            *count == 1
+        };
+        if is_first {
+            self.broker.follow(channel).await.inspect_err(|_| self.remove(channel))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, channel: &ChannelName) {
+        let mut counts = self.lock();
+        let Some(count) = counts.get_mut(channel) else { return };
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(channel);
+            // Under the lock: a client that comes now makes the engine follow again after this.
+            self.broker.unfollow(channel);
+        }
+    }
+
+    pub(super) fn count(&self, channel: &ChannelName) -> u32 {
+        self.lock().get(channel).copied().unwrap_or(0)
+    }
+
+    /// Channels with at least one client, at most `limit`, in order of their names.
+    pub(super) fn names(&self, prefix: &str, limit: usize) -> Vec<(ChannelName, u32)> {
+        let mut names: Vec<_> = {
+            let counts = self.lock();
+            counts.iter().filter(|(it, _)| it.as_str().starts_with(prefix)).map(|(it, n)| (it.clone(), *n)).collect()
+        };
+        names.sort_unstable();
+        names.truncate(limit);
+        names
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChannelName, u32>> {
+        self.counts.lock().expect("nothing panics under this lock")
+    }
+}

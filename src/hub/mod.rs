@@ -1,0 +1,243 @@
+//! The channels of this node: who follows what, and how a publication reaches them. Sees no HTTP request, no socket and
+//! no token; what it writes goes through a [`Wire`] that somebody else implements.
+
+mod catch_up;
+mod checkpoints;
+mod directory;
+mod follows;
+mod inbox;
+mod ledger;
+mod outbox;
+mod rules;
+mod run;
+mod shard;
+#[cfg(test)]
+mod tests;
+mod trail;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::access::DynAccess;
+use tokio::task::JoinSet;
+
+pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
+pub use checkpoints::Checkpoints;
+pub use directory::{Directory, Listed};
+pub use ledger::{Count, Ledger, Loss, Sums, Tally};
+pub use outbox::{Handed, Outbox, Signal, Wire};
+pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
+pub use trail::Trail;
+
+use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::protocol::Push;
+use crate::protocol::wire::Deflate;
+use inbox::{Inbox, Order};
+use shard::Shard;
+
+/// What a hub is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Fan-out tasks: one per core.
+    pub shards: usize,
+    pub engine: engine::Settings,
+}
+
+/// The current way to compress broadcasts.
+pub type CurrentDeflate = Box<dyn DynAccess<Deflate> + Send + Sync>;
+
+/// A receipt answers at the latest after this, even if this node is not through with its own delivery.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// All that is real-time on this node.
+pub struct Hub {
+    node: u32,
+    broker: Arc<dyn Broker>,
+    fan_out: Arc<FanOut>,
+    follows: follows::Follows,
+    directory: Arc<Directory>,
+    checkpoints: Arc<Checkpoints>,
+    ledger: Arc<Ledger>,
+    /// The shards and the engine's own work; they end with the hub.
+    _work: JoinSet<()>,
+}
+
+/// What publishing came to.
+#[derive(Debug)]
+pub struct Published {
+    pub receipt: Receipt,
+    /// What became of it on this node; none for a repetition, which is not delivered.
+    pub tally: Option<Arc<Tally>>,
+}
+
+impl Hub {
+    /// Opens the engine and starts the shards. Needs a running tokio runtime.
+    pub fn open(settings: Settings, deflate: CurrentDeflate) -> Arc<Self> {
+        let ledger = Arc::new(Ledger::default());
+        let inboxes: Arc<[_]> = (0..settings.shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
+        let mut work = JoinSet::new();
+        for inbox in inboxes.iter() {
+            let shard = Shard::new(inbox.clone(), ledger.clone());
+            work.spawn(tokio::task::unconstrained(shard.work()));
+        }
+        let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
+        let broker = engine::open(settings.engine, fan_out.clone());
+        work.spawn(broker.clone().sweep());
+        Arc::new(Self {
+            node: fastrand::u32(..),
+            follows: follows::Follows::new(broker.clone()),
+            broker,
+            fan_out,
+            directory: Arc::default(),
+            checkpoints: Arc::default(),
+            ledger,
+            _work: work,
+        })
+    }
+
+    /// Takes a draft. An answer means the engine acknowledged it.
+    pub async fn publish(&self, draft: Draft, retention: Retention) -> Result<Receipt, Error> {
+        self.broker.publish(draft, retention).await
+    }
+
+    /// The same, and counts what becomes of it on this node.
+    pub async fn publish_counted(&self, draft: Draft, retention: Retention) -> Result<Published, Error> {
+        let tally = Tally::over(self.fan_out.inboxes.len());
+        let awaited = Awaited::new(&self.fan_out, &draft, tally.clone());
+        let receipt = self.broker.publish(draft, retention).await?;
+        drop(awaited);
+        let tally = (!receipt.duplicate).then_some(tally);
+        Ok(Published { receipt, tally })
+    }
+
+    pub async fn history(
+        &self,
+        channel: &ChannelName,
+        since: Option<Position>,
+        limit: usize,
+        retention: Retention,
+    ) -> Result<Page, Error> {
+        self.broker.history(channel, since, limit, retention).await
+    }
+
+    pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
+        self.broker.delete_history(channel).await
+    }
+
+    /// A name for a new connection of this node.
+    pub fn connection_id(&self) -> ConnectionId {
+        ConnectionId::new(self.node)
+    }
+
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    pub fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.checkpoints
+    }
+
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// Clients of this node that follow the channel.
+    pub fn subscribers(&self, channel: &ChannelName) -> u32 {
+        self.follows.count(channel)
+    }
+
+    /// Channels with clients on this node.
+    pub fn channels(&self, prefix: &str, limit: usize) -> Vec<(ChannelName, u32)> {
+        self.follows.names(prefix, limit)
+    }
+
+    fn deflate(&self) -> Deflate {
+        *self.fan_out.deflate.load()
+    }
+
+    fn inbox_of(&self, id: ConnectionId) -> &Arc<Inbox> {
+        let inboxes = &self.fan_out.inboxes;
+        let at = id.0 % u128::try_from(inboxes.len()).expect("a few shards");
+        &inboxes[usize::try_from(at).expect("smaller than a usize")]
+    }
+}
+
+impl Published {
+    /// The counts of this node, once it is through with its own delivery; none if that takes too long.
+    pub async fn counted(&self) -> Option<Count> {
+        let tally = self.tally.as_ref()?;
+        tokio::time::timeout(COUNTED_WITHIN, tally.delivered()).await.ok().map(|()| tally.read())
+    }
+
+    /// The counts once the kernel has every byte, and whether that came within `patience`.
+    pub async fn flushed(&self, patience: Duration) -> Option<(Count, bool)> {
+        let tally = self.tally.as_ref()?;
+        let in_time = tokio::time::timeout(patience, tally.flushed_all()).await.is_ok();
+        Some((tally.read(), in_time))
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// The engine's way in: every publication goes to every shard's queue, in order.
+struct FanOut {
+    inboxes: Arc<[Arc<Inbox>]>,
+    /// Tallies of publications on their way through the engine.
+    awaited: Mutex<HashMap<(ChannelName, Arc<str>), Arc<Tally>>>,
+    deflate: CurrentDeflate,
+}
+
+impl Deliver for FanOut {
+    fn room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            for inbox in self.inboxes.iter() {
+                inbox.room().await;
+            }
+        })
+    }
+
+    fn publication(&self, publication: Arc<Publication>) {
+        let tally = {
+            let mut awaited = self.awaited.lock().expect("nothing panics under this lock");
+            match awaited.is_empty() {
+                true => None,
+                false => awaited.remove(&(publication.channel.clone(), publication.id.clone())),
+            }
+        };
+        let push = Arc::new(Push::new(publication, *self.deflate.load()));
+        for inbox in self.inboxes.iter() {
+            inbox.push(Order::Publish { push: push.clone(), tally: tally.clone() });
+        }
+    }
+}
+
+/// Takes the tally back when the publication never came.
+struct Awaited<'a> {
+    fan_out: &'a FanOut,
+    key: (ChannelName, Arc<str>),
+}
+
+impl<'a> Awaited<'a> {
+    fn new(fan_out: &'a FanOut, draft: &Draft, tally: Arc<Tally>) -> Self {
+        let key = (draft.channel.clone(), draft.id.clone());
+        fan_out.awaited.lock().expect("nothing panics under this lock").insert(key.clone(), tally);
+        Self { fan_out, key }
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.fan_out.awaited.lock().expect("nothing panics under this lock").remove(&self.key);
+    }
+}

@@ -1,0 +1,618 @@
+//! One client's end of the fan-out: its stream, what the kernel did not take yet, and the waker of the task that serves
+//! it, under one short lock. A publication is written at once when nothing is waiting; only what the kernel refuses is
+//! queued, bounded in bytes. Control answers never wait behind data.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::io::ReadBuf;
+
+use super::ledger::{Ledger, Loss, Tallies};
+use super::rules::WhenSlow;
+use super::run::Run;
+use super::trail::Trail;
+use crate::channel::{ChannelName, ConnectionId, Epoch};
+use crate::protocol::{Close, Format, Reply};
+
+/// A client's byte stream as the hub needs it. `transport` implements it over its sockets.
+pub trait Wire: Send {
+    /// Writes all of `bytes`, advancing it. `Ready` means the kernel has every byte, with TLS too; `Pending` means the
+    /// waker is registered, so an implementation loops until one of the two holds. Called with nothing left to write it
+    /// still flushes.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>>;
+
+    /// Reads what has come in.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
+
+    /// Says goodbye to the other end: a TLS close, a FIN.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// What others have to say to the task that serves a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// The connection is to end with this code.
+    Close(Close),
+    /// More was published than could be held while the channel caught up: read on from its position.
+    CatchUpAgain(ChannelName),
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// So many bytes, with the kernel.
+    Written(usize),
+    Queued(usize),
+    Dropped,
+    /// The connection is over.
+    Gone,
+}
+
+/// The outbox of one connection. Shared by its task, its shard and whoever looks it up.
+pub struct Outbox {
+    pub id: ConnectionId,
+    /// Queued bytes before the client counts as slow.
+    limit: usize,
+    ledger: Arc<Ledger>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    format: Format,
+    wire: Option<Box<dyn Wire>>,
+    /// Of the connection's own task, refreshed at each of its polls; without one, offers only queue.
+    waker: Option<Waker>,
+    /// The rest of the entry that is being written; never dropped, or the stream would break off mid-frame.
+    writing: Bytes,
+    written: Option<Box<Accounted>>,
+    /// The last write was not taken whole: the stream is to be polled, even with nothing more to say (TLS holds on to
+    /// ciphertext).
+    blocked: bool,
+    control: VecDeque<Bytes>,
+    queue: VecDeque<Entry>,
+    queued: usize,
+    /// Numbers the entries, so that a poll can confirm them.
+    serial: u64,
+    signals: VecDeque<Signal>,
+    /// Where an event stream on several channels stands.
+    trail: Option<Box<Trail>>,
+    open: bool,
+    dropped: u64,
+}
+
+/// The unit of queueing and dropping: the joined frames of one channel, or the note that some were dropped.
+pub(super) struct Entry {
+    pub(super) serial: u64,
+    pub(super) bytes: Bytes,
+    pub(super) channel: Option<ChannelName>,
+    pub(super) epoch: Epoch,
+    pub(super) seq: u64,
+    pub(super) accounted: Accounted,
+}
+
+/// Whose books an entry stands in until it is flushed or dropped.
+#[derive(Clone, Default)]
+pub(super) struct Accounted {
+    /// Publications; 0 marks a gap notice.
+    pub(super) count: u32,
+    pub(super) tallies: Option<Tallies>,
+}
+
+/// What a poll of a long-poll session hands out.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    pub serial: u64,
+    pub bytes: Bytes,
+    pub channel: Option<ChannelName>,
+    pub epoch: Epoch,
+    pub seq: u64,
+}
+
+impl Outbox {
+    /// For a stream: what is offered is written as it comes.
+    pub fn streaming(
+        id: ConnectionId,
+        format: Format,
+        wire: Box<dyn Wire>,
+        limit: usize,
+        ledger: Arc<Ledger>,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(id, format, Some(wire), limit, ledger))
+    }
+
+    /// For a client that fetches: what is offered waits.
+    pub fn waiting(id: ConnectionId, format: Format, limit: usize, ledger: Arc<Ledger>) -> Arc<Self> {
+        Arc::new(Self::new(id, format, None, limit, ledger))
+    }
+
+    fn new(id: ConnectionId, format: Format, wire: Option<Box<dyn Wire>>, limit: usize, ledger: Arc<Ledger>) -> Self {
+        let inner = Inner {
+            format,
+            wire,
+            waker: None,
+            writing: Bytes::new(),
+            written: None,
+            blocked: false,
+            control: VecDeque::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            serial: 0,
+            signals: VecDeque::new(),
+            trail: None,
+            open: true,
+            dropped: 0,
+        };
+        Self { id, limit, ledger, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics under an outbox lock")
+    }
+
+    /// Called by the shard: writes or keeps a run of one channel's publications.
+    pub(super) fn offer(&self, run: &mut Run, when_slow: WhenSlow) -> Offer {
+        let mut inner = self.lock();
+        if !inner.open {
+            return Offer::Gone;
+        }
+        run.prepare(inner.format, self.id);
+        let bytes = run.bytes(inner.format, self.id);
+        if !inner.is_clear() {
+            return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
+        }
+        if inner.trail.is_none() {
+            return inner.write_through(bytes, run);
+        }
+        let bytes = inner.with_cursor(bytes, Some(run.channel()), run.end());
+        inner.write_through(&bytes, run)
+    }
+
+    /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
+    pub(super) fn catch_up(&self, run: &mut Run) {
+        let mut inner = self.lock();
+        if inner.open {
+            run.prepare(inner.format, self.id);
+            let entry = run.entry(run.bytes(inner.format, self.id).clone());
+            self.ledger.expected(u64::from(entry.accounted.count));
+            inner.push(entry);
+        }
+    }
+
+    /// Called from anywhere: a message to this client alone. Whether there was room for it.
+    pub fn message(&self, encode: impl FnOnce(Format) -> Bytes) -> bool {
+        let mut inner = self.lock();
+        let bytes = encode(inner.format);
+        if !inner.open || inner.queued + bytes.len() > self.limit {
+            return false;
+        }
+        inner.push(Entry::alone(bytes));
+        inner.wake();
+        true
+    }
+
+    fn enqueue(&self, inner: &mut Inner, entry: Entry, when_slow: WhenSlow) -> Offer {
+        let size = entry.bytes.len();
+        if when_slow == WhenSlow::LatestOnly {
+            inner.replace_older(&entry, &self.ledger);
+        }
+        if inner.queued + size > self.limit && when_slow == WhenSlow::DropOldest {
+            inner.make_room(&entry, self.limit.saturating_sub(size), &self.ledger);
+        }
+        if inner.queued + size <= self.limit {
+            inner.push(entry);
+            inner.wake();
+            return Offer::Queued(size);
+        }
+        inner.dropped += u64::from(entry.accounted.count);
+        entry.accounted.dropped(Loss::Slow, &self.ledger);
+        match when_slow {
+            // Nothing of this channel is left to drop: the newcomer itself is what was lost.
+            WhenSlow::DropOldest => inner.note_gap(&entry),
+            WhenSlow::Disconnect | WhenSlow::LatestOnly => inner.close(Close::SLOW),
+        }
+        Offer::Dropped
+    }
+
+    /// Says something to this client alone, before any data that waits. From the connection's own task.
+    pub fn reply(&self, reply: &Reply) {
+        let mut inner = self.lock();
+        let bytes = match &inner.trail {
+            Some(trail) => inner.format.reply_at(reply, &trail.cursor()),
+            None => inner.format.reply(reply),
+        };
+        inner.push_control(bytes);
+    }
+
+    /// The same with bytes that are framed already: pings, heartbeats.
+    pub fn control(&self, bytes: Bytes) {
+        self.lock().push_control(bytes);
+    }
+
+    /// Asks the connection's task for something. From anywhere.
+    pub fn signal(&self, signal: Signal) {
+        let mut inner = self.lock();
+        if inner.open && !inner.signals.contains(&signal) {
+            inner.signals.push_back(signal);
+            inner.wake();
+        }
+    }
+
+    /// The connection's task: writes on, keeps the waker, and hears what others want.
+    pub fn drive(&self, cx: &mut Context<'_>) -> io::Result<Option<Signal>> {
+        let mut inner = self.lock();
+        inner.keep(cx.waker());
+        inner.pump(cx, &self.ledger)?;
+        Ok(inner.signals.pop_front())
+    }
+
+    /// Reads under the same lock: a TLS session is one object for both directions.
+    pub fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.lock().wire {
+            Some(wire) => wire.poll_receive(cx, buffer),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Writes what is left and says goodbye. The caller bounds the time.
+    pub fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        inner.keep(cx.waker());
+        inner.pump(cx, &self.ledger)?;
+        if !inner.is_clear() {
+            return Poll::Pending;
+        }
+        match &mut inner.wire {
+            Some(wire) => wire.poll_close(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// No more data: what waits is dropped, control answers still go out.
+    pub fn forget_data(&self) {
+        let mut inner = self.lock();
+        inner.drop_queue(&self.ledger);
+    }
+
+    /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
+    pub fn close(&self) {
+        let mut inner = self.lock();
+        inner.open = false;
+        inner.drop_queue(&self.ledger);
+        if let Some(written) = inner.written.take() {
+            written.dropped(Loss::Closed, &self.ledger);
+        }
+        inner.writing = Bytes::new();
+        inner.control = VecDeque::new();
+        inner.waker = None;
+        inner.trail = None;
+        let wire = inner.wire.take();
+        drop(inner);
+        drop(wire);
+    }
+
+    /// Takes back what waits of a channel that was left, so that none of it comes after `unsubscribed`.
+    pub fn purge(&self, channel: &ChannelName) {
+        let mut inner = self.lock();
+        let Inner { queue, queued, .. } = &mut *inner;
+        queue.retain(|entry| {
+            let stays = entry.channel.as_ref() != Some(channel);
+            if !stays {
+                *queued -= entry.bytes.len();
+                entry.accounted.dropped(Loss::Left, &self.ledger);
+            }
+            stays
+        });
+        if let Some(trail) = &mut inner.trail {
+            trail.forget(channel);
+        }
+    }
+
+    /// Bytes that wait, control answers included.
+    pub fn backlog(&self) -> usize {
+        let inner = self.lock();
+        inner.queued + inner.writing.len() + inner.control.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.lock().open
+    }
+
+    /// Publications this client did not get.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Changes what an event stream carries when its channels become several.
+    pub fn follow_trail(&self, trail: Trail) {
+        let mut inner = self.lock();
+        inner.format = Format::EventStreamMany;
+        inner.trail = Some(Box::new(trail));
+    }
+
+    /// Notes a position the client has without a publication: where a new channel starts.
+    pub fn note_position(&self, channel: &ChannelName, epoch: Epoch, seq: u64) {
+        if let Some(trail) = &mut self.lock().trail {
+            trail.advance(channel, epoch, seq);
+        }
+    }
+
+    /// A poll: everything that waits, which stays here until it is confirmed.
+    pub fn waiting_entries(&self, waker: &Waker) -> Vec<Handed> {
+        let mut inner = self.lock();
+        inner.keep(waker);
+        let handed = |it: &Entry| Handed {
+            serial: it.serial,
+            bytes: it.bytes.clone(),
+            channel: it.channel.clone(),
+            epoch: it.epoch,
+            seq: it.seq,
+        };
+        inner.queue.iter().map(handed).collect()
+    }
+
+    /// A poll that came back confirms what the last one handed out.
+    pub fn confirm(&self, up_to: u64) {
+        let mut inner = self.lock();
+        while let Some(entry) = inner.queue.pop_front_if(|it| it.serial <= up_to) {
+            inner.queued -= entry.bytes.len();
+            entry.accounted.flushed(&self.ledger);
+        }
+    }
+
+    /// A stream that is pulled (HTTP/2): the next bytes, control before data.
+    pub fn poll_pull(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut inner = self.lock();
+        inner.keep(cx.waker());
+        if let Some(bytes) = inner.control.pop_front() {
+            return Poll::Ready(Some(bytes));
+        }
+        let Some(entry) = inner.queue.pop_front() else {
+            return if inner.open { Poll::Pending } else { Poll::Ready(None) };
+        };
+        inner.queued -= entry.bytes.len();
+        entry.accounted.flushed(&self.ledger);
+        Poll::Ready(Some(inner.with_cursor(&entry.bytes, entry.channel.as_ref(), (entry.epoch, entry.seq))))
+    }
+
+    /// The next signal for a client without a stream.
+    pub fn take_signal(&self) -> Option<Signal> {
+        self.lock().signals.pop_front()
+    }
+}
+
+impl Inner {
+    fn is_clear(&self) -> bool {
+        !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
+    }
+
+    fn keep(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|it| it.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn push(&mut self, mut entry: Entry) {
+        self.serial += 1;
+        entry.serial = self.serial;
+        self.queued += entry.bytes.len();
+        self.queue.push_back(entry);
+    }
+
+    /// A client that polls is answered in one list, confirmed as one: there is no second queue for it.
+    fn push_control(&mut self, bytes: Bytes) {
+        if !self.open {
+            return;
+        }
+        match self.format {
+            Format::Poll => self.push(Entry::alone(bytes)),
+            _ => self.control.push_back(bytes),
+        }
+        self.wake();
+    }
+
+    fn close(&mut self, close: Close) {
+        let signal = Signal::Close(close);
+        if !self.signals.contains(&signal) {
+            self.signals.push_back(signal);
+        }
+        self.wake();
+    }
+
+    /// The common case of the fan-out: nothing waits, the kernel takes all of it, and nobody is woken.
+    fn write_through(&mut self, bytes: &Bytes, run: &Run) -> Offer {
+        let (Some(waker), Some(wire)) = (&self.waker, &mut self.wire) else {
+            self.push(run.entry(bytes.clone()));
+            self.wake();
+            return Offer::Queued(bytes.len());
+        };
+        let mut rest = &bytes[..];
+        match wire.poll_send(&mut Context::from_waker(waker), &mut rest) {
+            Poll::Ready(Ok(())) => Offer::Written(bytes.len()),
+            Poll::Ready(Err(_)) => {
+                // The task will meet the same error; until then nothing more is offered.
+                self.open = false;
+                self.wake();
+                Offer::Gone
+            }
+            Poll::Pending => {
+                self.blocked = true;
+                let rest = bytes.slice(bytes.len() - rest.len()..);
+                self.queued += rest.len();
+                self.writing = rest;
+                self.written = Some(Box::new(run.accounted()));
+                Offer::Queued(bytes.len())
+            }
+        }
+    }
+
+    /// Writes until nothing is left or the kernel takes no more: the rest of what was begun, then control, then data.
+    fn pump(&mut self, cx: &mut Context<'_>, ledger: &Ledger) -> io::Result<()> {
+        loop {
+            let Some(wire) = &mut self.wire else { return Ok(()) };
+            if self.blocked || !self.writing.is_empty() {
+                let mut rest = &self.writing[..];
+                let sent = wire.poll_send(cx, &mut rest);
+                let taken = self.writing.len() - rest.len();
+                if self.written.is_some() {
+                    self.queued -= taken;
+                }
+                if sent.is_pending() {
+                    self.writing = self.writing.slice(taken..);
+                    self.blocked = true;
+                    return Ok(());
+                }
+                self.writing = Bytes::new();
+                self.blocked = false;
+                if let Poll::Ready(Err(error)) = sent {
+                    return Err(error);
+                }
+                if let Some(written) = self.written.take() {
+                    written.flushed(ledger);
+                }
+            }
+            if let Some(bytes) = self.control.pop_front() {
+                self.writing = bytes;
+                continue;
+            }
+            let Some(entry) = self.queue.pop_front() else {
+                self.rest_light();
+                return Ok(());
+            };
+            self.writing = self.with_cursor(&entry.bytes, entry.channel.as_ref(), (entry.epoch, entry.seq));
+            self.queued += self.writing.len() - entry.bytes.len();
+            self.written = Some(Box::new(entry.accounted));
+        }
+    }
+
+    /// An entry's bytes and, on an event stream with several channels, where the client stands after them.
+    fn with_cursor(&mut self, bytes: &Bytes, channel: Option<&ChannelName>, (epoch, seq): (Epoch, u64)) -> Bytes {
+        match (&mut self.trail, channel) {
+            (Some(trail), Some(channel)) => {
+                trail.advance(channel, epoch, seq);
+                [bytes, &trail.id_block()[..]].concat().into()
+            }
+            _ => bytes.clone(),
+        }
+    }
+
+    /// Frees what a burst grew: at rest a connection holds no queue.
+    fn rest_light(&mut self) {
+        if self.queue.capacity() > 0 {
+            self.queue = VecDeque::new();
+        }
+        if self.control.capacity() > 0 {
+            self.control = VecDeque::new();
+        }
+    }
+
+    fn drop_queue(&mut self, ledger: &Ledger) {
+        for entry in std::mem::take(&mut self.queue) {
+            self.queued -= entry.bytes.len();
+            self.dropped += u64::from(entry.accounted.count);
+            entry.accounted.dropped(Loss::Closed, ledger);
+        }
+    }
+
+    /// `latest_only`: whatever older waits of this channel gives way.
+    fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
+        let Self { queue, queued, dropped, .. } = self;
+        queue.retain(|entry| {
+            let stays = entry.channel != newest.channel;
+            if !stays {
+                *queued -= entry.bytes.len();
+                *dropped += u64::from(entry.accounted.count);
+                entry.accounted.dropped(Loss::Conflated, ledger);
+            }
+            stays
+        });
+    }
+
+    /// `drop_oldest`: the channel's own oldest entries become one gap notice in their place.
+    fn make_room(&mut self, newest: &Entry, room: usize, ledger: &Ledger) {
+        while self.queued > room {
+            let mut of_channel = (0..self.queue.len()).filter(|at| self.queue[*at].channel == newest.channel);
+            let Some(first) = of_channel.next() else { return };
+            if !self.queue[first].is_gap() {
+                self.turn_into_gap(first, ledger);
+                continue;
+            }
+            // The notice that stands here takes in the next oldest.
+            let Some(next) = of_channel.next() else { return };
+            self.turn_into_gap(next, ledger);
+            if let Some(older) = self.queue.remove(first) {
+                self.queued -= older.bytes.len();
+            }
+        }
+    }
+
+    fn turn_into_gap(&mut self, at: usize, ledger: &Ledger) {
+        let Some(entry) = self.queue.get_mut(at) else { return };
+        self.queued -= entry.bytes.len();
+        self.dropped += u64::from(entry.accounted.count);
+        std::mem::take(&mut entry.accounted).dropped(Loss::Slow, ledger);
+        entry.bytes = gap_notice(self.format, entry);
+        self.queued += entry.bytes.len();
+    }
+
+    /// The newest itself was lost: the notice goes to the end of the queue, or moves the one that is there.
+    fn note_gap(&mut self, lost: &Entry) {
+        if self.queue.back().is_some_and(|it| it.is_gap() && it.channel == lost.channel)
+            && let Some(old) = self.queue.pop_back()
+        {
+            self.queued -= old.bytes.len();
+        }
+        let bytes = gap_notice(self.format, lost);
+        self.push(Entry { channel: lost.channel.clone(), epoch: lost.epoch, seq: lost.seq, ..Entry::alone(bytes) });
+        self.wake();
+    }
+}
+
+fn gap_notice(format: Format, lost: &Entry) -> Bytes {
+    match &lost.channel {
+        Some(channel) => format.reply(&Reply::gap(channel.clone(), lost.epoch, lost.seq, None, "slow")),
+        None => Bytes::new(),
+    }
+}
+
+impl Entry {
+    /// For one client alone: of no channel, in nobody's books.
+    fn alone(bytes: Bytes) -> Self {
+        Self { serial: 0, bytes, channel: None, epoch: Epoch(0), seq: 0, accounted: Accounted::default() }
+    }
+
+    fn is_gap(&self) -> bool {
+        self.channel.is_some() && self.accounted.count == 0
+    }
+}
+
+impl Accounted {
+    fn flushed(&self, ledger: &Ledger) {
+        ledger.flushed(self.count);
+        if let Some(tallies) = &self.tallies {
+            tallies.iter().for_each(|it| it.flushed());
+        }
+    }
+
+    fn dropped(&self, why: Loss, ledger: &Ledger) {
+        ledger.dropped(why, self.count);
+        if let Some(tallies) = &self.tallies {
+            tallies.iter().for_each(|it| it.dropped_later());
+        }
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("id", &self.id).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}

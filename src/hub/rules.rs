@@ -1,0 +1,96 @@
+//! The rules of channels: first match wins, no rule means refused. A pure table; deciding by it is the session's.
+
+use crate::channel::{ChannelName, Pattern, Retention};
+
+/// All rules of a generation, in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(Vec<Rule>);
+
+/// What holds for the channels of one pattern.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub pattern: Pattern,
+    pub subscribe: Access,
+    pub publish: Publish,
+    pub history: Retention,
+    pub when_slow: WhenSlow,
+}
+
+/// Who may subscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Every client.
+    Public,
+    /// Every client with a user id.
+    User,
+    /// Whose token or connect verdict grants the channel.
+    Grant,
+    /// Whom the backend allows when asked.
+    Webhook,
+}
+
+/// What happens to a client's publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Publish {
+    /// The backend is asked first.
+    pub webhook: bool,
+    /// It goes to the subscribers, once allowed.
+    pub broadcast: bool,
+}
+
+/// What a subscriber who does not keep up loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WhenSlow {
+    /// The connection; it comes back from its position.
+    #[default]
+    Disconnect,
+    /// The oldest publications, and it is told the gap.
+    DropOldest,
+    /// Every publication that a newer one of the channel overtook.
+    LatestOnly,
+}
+
+impl Rules {
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules)
+    }
+
+    /// The rule of a channel. A `{user}` in a pattern stands for any user's id here, so that a channel has one rule
+    /// whoever asks; whether it is the asking client's own is [`Rule::is_open_to`].
+    pub fn find(&self, channel: &ChannelName) -> Option<&Rule> {
+        self.0.iter().find(|it| it.pattern.matches_for_somebody(channel))
+    }
+
+    /// How much of its past a channel keeps.
+    pub fn retention(&self, channel: &ChannelName) -> Retention {
+        self.find(channel).map_or(Retention::NONE, |it| it.history)
+    }
+}
+
+impl Rule {
+    /// Whether the pattern, with the client's own id in it, covers the channel.
+    pub fn is_open_to(&self, channel: &ChannelName, user: Option<&str>) -> bool {
+        self.pattern.matches(channel, user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_channel_does_not_fall_through_to_a_later_rule() {
+        let rule = |pattern: &str, subscribe| Rule {
+            pattern: Pattern::parse(pattern).unwrap(),
+            subscribe,
+            publish: Publish::default(),
+            history: Retention::NONE,
+            when_slow: WhenSlow::Disconnect,
+        };
+        let rules = Rules::new(vec![rule("user.{user}.**", Access::User), rule("**", Access::Public)]);
+        let channel = ChannelName::parse("user.42.mail").unwrap();
+        let found = rules.find(&channel).unwrap();
+        assert_eq!(found.subscribe, Access::User);
+        assert!(found.is_open_to(&channel, Some("42")) && !found.is_open_to(&channel, Some("43")));
+    }
+}
