@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod backend;
 pub mod channel;
 pub mod drain;
