@@ -13,7 +13,6 @@ use super::rules::Rule;
 use super::run::Run;
 use crate::channel::{ChannelName, Position, Publication, Retention};
 use crate::engine::{Error, Page};
-use crate::protocol::Push;
 
 /// Publications read from the engine at once.
 const PAGE: usize = 128;
@@ -175,7 +174,7 @@ impl CatchUp {
         {
             helping += publication.data.len();
             self.position = publication.position();
-            let push = Arc::new(Push::new(publication, hub.deflate()));
+            let push = Arc::new(hub.push_of(publication));
             outbox.catch_up(&mut Run::new(vec![push], Vec::new()));
         }
         match self.pending.is_empty() && self.is_last_page {

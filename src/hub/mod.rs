@@ -158,6 +158,11 @@ impl Hub {
         self.follows.names(prefix, limit)
     }
 
+    /// A stored publication, ready to be encoded.
+    pub fn push_of(&self, publication: Arc<Publication>) -> Push {
+        Push::new(publication, self.deflate())
+    }
+
     fn deflate(&self) -> Deflate {
         *self.fan_out.deflate.load()
     }

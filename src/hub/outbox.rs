@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 
+use super::Hub;
 use super::ledger::{Ledger, Loss, Tallies};
 use super::rules::WhenSlow;
 use super::run::Run;
@@ -78,7 +79,7 @@ struct Inner {
     /// Numbers the entries, so that a poll can confirm them.
     serial: u64,
     signals: VecDeque<Signal>,
-    /// Where an event stream on several channels stands.
+    /// Where an event stream or a poll stands.
     trail: Option<Box<Trail>>,
     open: bool,
     dropped: u64,
@@ -102,34 +103,21 @@ pub(super) struct Accounted {
     pub(super) tallies: Option<Tallies>,
 }
 
-/// What a poll of a long-poll session hands out.
+/// What a poll hands out.
 #[derive(Debug, Clone)]
 pub struct Handed {
+    /// Each one message or several, separated by commas.
+    pub messages: Vec<Bytes>,
+    /// Confirms all of it.
     pub serial: u64,
-    pub bytes: Bytes,
-    pub channel: Option<ChannelName>,
-    pub epoch: Epoch,
-    pub seq: u64,
+    pub cursor: String,
 }
 
 impl Outbox {
-    /// For a stream: what is offered is written as it comes.
-    pub fn streaming(
-        id: ConnectionId,
-        format: Format,
-        wire: Box<dyn Wire>,
-        limit: usize,
-        ledger: Arc<Ledger>,
-    ) -> Arc<Self> {
-        Arc::new(Self::new(id, format, Some(wire), limit, ledger))
-    }
-
-    /// For a client that fetches: what is offered waits.
-    pub fn waiting(id: ConnectionId, format: Format, limit: usize, ledger: Arc<Ledger>) -> Arc<Self> {
-        Arc::new(Self::new(id, format, None, limit, ledger))
-    }
-
-    fn new(id: ConnectionId, format: Format, wire: Option<Box<dyn Wire>>, limit: usize, ledger: Arc<Ledger>) -> Self {
+    /// With a wire, what is offered is written as it comes; without one it waits to be fetched. `limit` is how many bytes
+    /// may wait before the client counts as slow.
+    pub fn new(hub: &Hub, format: Format, wire: Option<Box<dyn Wire>>, limit: usize) -> Arc<Self> {
+        let has_cursor = matches!(format, Format::EventStream | Format::EventStreamMany | Format::Poll);
         let inner = Inner {
             format,
             wire,
@@ -142,11 +130,11 @@ impl Outbox {
             queued: 0,
             serial: 0,
             signals: VecDeque::new(),
-            trail: None,
+            trail: has_cursor.then(|| Box::new(Trail::new(hub.checkpoints().clone()))),
             open: true,
             dropped: 0,
         };
-        Self { id, limit, ledger, inner: Mutex::new(inner) }
+        Arc::new(Self { id: hub.connection_id(), limit, ledger: hub.ledger().clone(), inner: Mutex::new(inner) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -326,11 +314,12 @@ impl Outbox {
         self.lock().dropped
     }
 
-    /// Changes what an event stream carries when its channels become several.
-    pub fn follow_trail(&self, trail: Trail) {
+    /// An event stream that is to follow more than one channel gets its cursor apart from the shared frames.
+    pub fn follow_several(&self) {
         let mut inner = self.lock();
-        inner.format = Format::EventStreamMany;
-        inner.trail = Some(Box::new(trail));
+        if inner.format == Format::EventStream {
+            inner.format = Format::EventStreamMany;
+        }
     }
 
     /// Notes a position the client has without a publication: where a new channel starts.
@@ -340,18 +329,21 @@ impl Outbox {
         }
     }
 
-    /// A poll: everything that waits, which stays here until it is confirmed.
-    pub fn waiting_entries(&self, waker: &Waker) -> Vec<Handed> {
+    /// A poll: everything that waits, which stays here until it is confirmed; and where the client stands once it has it.
+    pub fn waiting_entries(&self, waker: &Waker) -> Handed {
         let mut inner = self.lock();
         inner.keep(waker);
-        let handed = |it: &Entry| Handed {
-            serial: it.serial,
-            bytes: it.bytes.clone(),
-            channel: it.channel.clone(),
-            epoch: it.epoch,
-            seq: it.seq,
-        };
-        inner.queue.iter().map(handed).collect()
+        let mut trail = inner.trail.as_deref().cloned();
+        for (channel, entry) in inner.queue.iter().filter_map(|it| Some((it.channel.as_ref()?, it))) {
+            if let Some(trail) = &mut trail {
+                trail.advance(channel, entry.epoch, entry.seq);
+            }
+        }
+        Handed {
+            messages: inner.queue.iter().map(|it| it.bytes.clone()).collect(),
+            serial: inner.queue.back().map_or(0, |it| it.serial),
+            cursor: trail.map(|it| it.cursor()).unwrap_or_default(),
+        }
     }
 
     /// A poll that came back confirms what the last one handed out.
@@ -360,6 +352,9 @@ impl Outbox {
         while let Some(entry) = inner.queue.pop_front_if(|it| it.serial <= up_to) {
             inner.queued -= entry.bytes.len();
             entry.accounted.flushed(&self.ledger);
+            if let (Some(trail), Some(channel)) = (&mut inner.trail, &entry.channel) {
+                trail.advance(channel, entry.epoch, entry.seq);
+            }
         }
     }
 
@@ -499,7 +494,11 @@ impl Inner {
         match (&mut self.trail, channel) {
             (Some(trail), Some(channel)) => {
                 trail.advance(channel, epoch, seq);
-                [bytes, &trail.id_block()[..]].concat().into()
+                match self.format {
+                    // The frame carries the cursor itself.
+                    Format::EventStream => bytes.clone(),
+                    _ => [bytes, &trail.id_block()[..]].concat().into(),
+                }
             }
             _ => bytes.clone(),
         }

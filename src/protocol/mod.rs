@@ -95,6 +95,20 @@ pub enum Command {
     Ping,
 }
 
+impl Command {
+    /// What an answer to it names: its channel and its `ref`.
+    pub fn names(&self) -> (Option<&ChannelName>, Option<Reference>) {
+        match self {
+            Self::Subscribe { channel, reference, .. }
+            | Self::Unsubscribe { channel, reference }
+            | Self::Publish { channel, reference, .. }
+            | Self::History { channel, reference, .. } => (Some(channel), reference.clone()),
+            Self::Refresh { reference, .. } => (None, reference.clone()),
+            Self::Auth { .. } | Self::Ping => (None, None),
+        }
+    }
+}
+
 /// A client's own `ref`: any string or number, kept as the JSON text it came as and echoed in the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference(pub Box<str>);

@@ -1,0 +1,325 @@
+//! One client: who it is, what it follows, what it may do. A session is a plain value in the task of its transport; the
+//! only way to get one is [`Sessions::open`], so there is none without an identity. It never formats a byte: what it has
+//! to say goes to its [`Outbox`].
+
+mod apply;
+mod limits;
+mod metrics;
+mod open;
+pub mod permission;
+mod publish;
+mod subscribe;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::access::DynAccess;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::auth::{Identity, Tickets, Verifier};
+use crate::channel::{self, ChannelName};
+use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
+use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
+use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
+use limits::Bucket;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use open::{Hello, TurnedAway};
+
+/// What a command is judged by, all of one generation.
+pub struct Policy {
+    /// Counts the generations.
+    pub number: u64,
+    pub rules: Arc<Rules>,
+    pub verifier: Option<Arc<Verifier>>,
+    pub webhooks: Option<Arc<Webhooks>>,
+    /// Clients without a token get in, as nobody in particular.
+    pub anonymous: bool,
+    /// Clients without a token are let in or not by the connect webhook.
+    pub ask_connect: bool,
+    pub limits: Limits,
+}
+
+/// The policy of the current generation.
+pub type CurrentPolicy = Box<dyn DynAccess<Arc<Policy>> + Send + Sync>;
+
+/// How a client is connected, as webhooks and metrics call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    WebSocket,
+    EventStream,
+    Poll,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::Poll];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::EventStream => "sse",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// Opens sessions; what all of a node's sessions share.
+pub struct Sessions {
+    hub: Arc<Hub>,
+    policy: CurrentPolicy,
+    tickets: Tickets<Ticket>,
+    metrics: Metrics,
+    /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
+    generation: AtomicU64,
+}
+
+/// What a ticket stands for.
+struct Ticket {
+    who: Identity,
+    forwarded: Forwarded,
+}
+
+/// Tickets live 30 seconds; so many clients fetch one at the same time.
+const MAX_TICKETS: usize = 100_000;
+/// How long before its token's end a client is told.
+const EXPIRING: Duration = Duration::from_secs(60);
+
+/// One client's session.
+pub struct Session {
+    shared: Arc<Sessions>,
+    outbox: Arc<Outbox>,
+    transport: Transport,
+    ip: IpAddr,
+    who: Identity,
+    forwarded: Forwarded,
+    /// The backend's own note on this connection, as JSON.
+    state: Option<Arc<str>>,
+    lane: Lane,
+    generation: u64,
+    following: Vec<Followed>,
+    catching_up: VecDeque<CatchUp>,
+    bucket: Bucket,
+    /// The generation its subscriptions were last checked against.
+    checked: u64,
+    is_expiry_told: bool,
+    /// What the connect webhook still wants done once the client is greeted.
+    verdict: Option<Box<Verdict>>,
+    _listed: Listed,
+    _counted: metrics::Connected,
+}
+
+struct Followed {
+    subscription: Subscription,
+    /// From where it went live.
+    from: channel::Position,
+}
+
+impl Sessions {
+    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
+        let generation = AtomicU64::new(channel::now());
+        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), metrics, generation })
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load().clone()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The headers of a handshake that webhooks are shown.
+    pub fn forwarded(&self, headers: &HeaderMap) -> Forwarded {
+        let policy = self.policy();
+        policy.webhooks.as_ref().map(|it| Forwarded::pick(headers, it.forward_headers())).unwrap_or_default()
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Session {
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    pub fn user(&self) -> Option<&Arc<str>> {
+        self.who.user.as_ref()
+    }
+
+    /// Whether it follows anything.
+    pub fn channels(&self) -> impl Iterator<Item = &ChannelName> {
+        self.following.iter().map(|it| it.subscription.channel())
+    }
+
+    /// Greets the client and does what the connect webhook asked for. The first thing after opening.
+    pub async fn begin(&mut self, heartbeat: Heartbeat, secret: Option<String>) {
+        self.outbox.reply(&Reply::Connected(Connected {
+            connection_id: self.outbox.id.to_string(),
+            user_id: self.who.user.clone(),
+            timestamp: channel::now(),
+            expires_at: self.who.expires_at.map(milliseconds),
+            heartbeat,
+            secret,
+        }));
+        if let Some(verdict) = self.verdict.take() {
+            self.apply_lists(*verdict).await;
+        }
+    }
+
+    /// Does what a client asks for; the answers go to its outbox. Await it to its end: the backend may already have
+    /// decided.
+    pub async fn handle(&mut self, command: Command) {
+        let policy = self.shared.policy();
+        self.obey(&policy).await;
+        match self.bucket.take(&policy.limits, Instant::now()) {
+            limits::Verdict::Take => {}
+            limits::Verdict::Refuse => {
+                self.shared.metrics.rejected(Code::RateLimited);
+                let message = format!("more than {} messages a second", policy.limits.rate);
+                let (about, to) = command.names();
+                let error = Reply::error(Code::RateLimited, message).about(about, to);
+                return self.outbox.reply(&error);
+            }
+            limits::Verdict::Flood => return self.end(Close::FLOOD),
+        }
+        match command {
+            Command::Subscribe { channel, since, reference } => self.subscribe(&policy, channel, since, reference).await,
+            Command::Unsubscribe { channel, reference } => self.unsubscribe(channel, reference).await,
+            Command::Publish { channel, data, id, event, reference } => {
+                let message = publish::Message { channel, data, id, event, reference };
+                self.publish(&policy, message).await;
+            }
+            Command::History { channel, since, limit, reference } => {
+                self.history(&policy, channel, since, limit, reference).await;
+            }
+            Command::Refresh { token, reference } => self.refresh(&policy, &token, reference).await,
+            Command::Auth { token } => self.refresh(&policy, &token, None).await,
+            Command::Ping => self.outbox.reply(&Reply::Pong { timestamp: channel::now() }),
+        }
+    }
+
+    /// A message that could not be read.
+    pub fn misread(&mut self, misread: Misread) {
+        self.shared.metrics.rejected(misread.code);
+        let policy = self.shared.policy();
+        if self.bucket.take(&policy.limits, Instant::now()) == limits::Verdict::Flood {
+            return self.end(Close::FLOOD);
+        }
+        self.outbox.reply(&misread.into());
+    }
+
+    /// Looks at the clock and at the rules: what expired ends, what is no longer allowed is left. Called with every
+    /// heartbeat and at [`Session::deadline`].
+    pub async fn tick(&mut self) {
+        let policy = self.shared.policy();
+        self.obey(&policy).await;
+        let Some(expires_at) = self.who.expires_at else { return };
+        let now = SystemTime::now();
+        if now >= expires_at {
+            return self.end(Close::EXPIRED);
+        }
+        if !self.is_expiry_told && now + EXPIRING >= expires_at {
+            self.is_expiry_told = true;
+            self.outbox.reply(&Reply::Expiring { expires_at: milliseconds(expires_at) });
+        }
+    }
+
+    /// When the next [`Session::tick`] is due, whatever the heartbeat.
+    pub fn deadline(&self) -> Option<Duration> {
+        let left = self.who.expires_at?.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(if self.is_expiry_told { left } else { left.saturating_sub(EXPIRING) })
+    }
+
+    /// Leaves what newer rules do not allow.
+    async fn obey(&mut self, policy: &Policy) {
+        if self.checked == policy.number {
+            return;
+        }
+        self.checked = policy.number;
+        self.leave_forbidden(policy).await;
+    }
+
+    /// A new token for the running session: the same user, perhaps other grants.
+    async fn refresh(&mut self, policy: &Arc<Policy>, token: &str, reference: Option<Reference>) {
+        let refuse = |it: &Self, message: String| {
+            it.shared.metrics.rejected(Code::InvalidToken);
+            it.outbox.reply(&Reply::error(Code::InvalidToken, message).about(None, reference.clone()));
+        };
+        let Some(verifier) = &policy.verifier else {
+            return refuse(self, "tokens are not used here".into());
+        };
+        let who = match verifier.verify(token).await {
+            Ok(who) => who,
+            Err(refused) => return refuse(self, refused.to_string()),
+        };
+        if who.user != self.who.user {
+            return refuse(self, "the token is another user's".into());
+        }
+        let before = std::mem::replace(&mut self.who, who);
+        if policy.webhooks.as_ref().is_some_and(|it| it.asks(Event::Refresh)) {
+            match self.ask(policy, &Question::Refresh).await {
+                Ok(verdict) => self.apply(policy, verdict).await,
+                Err(error) => {
+                    self.who = before;
+                    return self.outbox.reply(&error.about(None, reference));
+                }
+            }
+        }
+        self.is_expiry_told = false;
+        self.leave_forbidden(policy).await;
+        let expires_at = self.who.expires_at.map(milliseconds);
+        self.outbox.reply(&Reply::Refreshed { expires_at, reference });
+    }
+
+    /// Asks the backend. An error is what the client is told.
+    async fn ask(&mut self, policy: &Policy, question: &Question<'_>) -> Result<Box<Verdict>, Reply> {
+        let Some(webhooks) = &policy.webhooks else {
+            return Err(Reply::error(Code::Unavailable, "the backend cannot be asked"));
+        };
+        let node = format!("{:08x}", self.shared.hub.node());
+        let connection = Connection {
+            id: self.outbox.id,
+            transport: self.transport.name(),
+            user: self.who.user.as_deref(),
+            ip: self.ip,
+            claims: self.who.claims.as_deref(),
+            state: self.state.as_deref(),
+            node: &node,
+            generation: self.generation,
+            forwarded: &self.forwarded,
+        };
+        let answer = webhooks.ask(&connection, &mut self.lane, question).await;
+        apply::judge(answer, &self.shared.metrics)
+    }
+
+    fn end(&self, close: Close) {
+        self.outbox.signal(Signal::Close(close));
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({})", self.outbox.id)
+    }
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sessions")
+    }
+}
