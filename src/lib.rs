@@ -7,3 +7,4 @@ pub mod backend;
 pub mod channel;
 pub mod drain;
 pub mod peer;
+pub mod webhook;
