@@ -28,10 +28,10 @@ impl Remembered {
 
     pub(super) fn key(connection: &Connection, channel: &ChannelName) -> Key {
         let ip = connection.ip.to_string();
-        // An anonymous client is not the user with the empty name.
-        let user = connection.user.map_or_else(String::new, |it| format!("={it}"));
+        // No user has the empty name, so it can stand for an anonymous client.
+        let user = connection.user.unwrap_or_default();
         let (claims, state) = (connection.claims.unwrap_or_default(), connection.state.unwrap_or_default());
-        let texts = [channel.as_str(), &user, claims, state, connection.transport, &ip].map(str::as_bytes);
+        let texts = [channel.as_str(), user, claims, state, connection.transport, &ip].map(str::as_bytes);
         let [channel, user, claims, state, transport, ip] = texts;
         digest(&[channel, user, claims, state, transport, ip, connection.forwarded.as_bytes()])
     }

@@ -157,10 +157,28 @@ fn each_question_is_the_golden_json() {
     ] {
         let lane = Lane::at(0xfeed, 17);
         let body = question.body(&connection, "msg_1", (&lane, 17), Duration::from_millis(1_767_225_600_123));
-        let path = format!("{}/tests/fixtures/webhooks/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert_eq!(String::from_utf8(body).unwrap(), golden.trim_end(), "{name}");
+        assert_eq!(String::from_utf8(body).unwrap(), fixture(&format!("{name}.json")), "{name}");
     }
+}
+
+/// `tests/external/standard_webhooks.py` holds the same signatures against the scheme's own library.
+#[test]
+fn each_golden_body_has_its_golden_signature() {
+    let signing = Signing::build(&settings().secrets).unwrap();
+    let mut signatures = fixture("signatures.txt");
+    signatures.push('\n');
+    let mut expected = String::new();
+    for name in ["connect", "subscribe", "publish", "publish_binary", "refresh"] {
+        let signature = signing.sign("msg_1", 1_767_225_600, fixture(&format!("{name}.json")).as_bytes());
+        expected.push_str(&format!("{name} {signature}\n"));
+    }
+    assert_eq!(signatures, expected);
+}
+
+fn fixture(file: &str) -> String {
+    let path = format!("{}/tests/fixtures/webhooks/{file}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.trim_end().to_owned()
 }
 
 #[test]
