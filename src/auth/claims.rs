@@ -140,7 +140,7 @@ fn parse(payload: &[u8]) -> Result<Claims<'_>, Refused> {
 }
 
 /// A text stays as it is; a whole number becomes its decimal text (ids are numbers in many a database).
-pub(crate) fn user_id(value: &RawValue) -> Option<String> {
+pub fn user_id(value: &RawValue) -> Option<String> {
     let text = value.get();
     if text.starts_with('"') {
         return serde_json::from_str(text).ok();

@@ -221,6 +221,27 @@ mod tests {
     }
 
     #[test]
+    fn rsa_and_ec_keys_work_from_a_key_set_with_their_own_algorithms_alone() {
+        use jsonwebtoken::EncodingKey;
+        let rsa = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let [p256, p384] = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384]
+            .map(|it| rcgen::KeyPair::generate_for(it).unwrap());
+        for (private, algorithm, other) in [
+            (EncodingKey::from_rsa_pem(rsa.serialize_pem().as_bytes()).unwrap(), Algorithm::RS256, Algorithm::RS512),
+            (EncodingKey::from_ec_der(p256.serialized_der()), Algorithm::ES256, Algorithm::ES384),
+            (EncodingKey::from_ec_der(p384.serialized_der()), Algorithm::ES384, Algorithm::ES256),
+        ] {
+            let jwk = Jwk::from_encoding_key(&private, algorithm).unwrap();
+            let key = Key::from_jwk(&jwk, &[]).expect("a usable key");
+            let signature = jsonwebtoken::crypto::sign(b"message", &private, algorithm).unwrap();
+            assert!(key.made(&signature, b"message", algorithm), "{algorithm:?}");
+            assert!(!key.made(&signature, b"massage", algorithm), "{algorithm:?}");
+            assert!(!key.made(&signature, b"message", other), "{algorithm:?} as {other:?}");
+            assert!(Key::from_jwk(&jwk, &[other]).is_none(), "the configuration allows {other:?} alone");
+        }
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         assert_eq!(format!("{:?}", SecretBytes::from("hunter2")), "***");
         let key = Key::from_secret(&Named::without_kid("hunter2".into()), &[]).unwrap();

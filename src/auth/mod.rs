@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use api_key::{ApiKey, ApiKeys, Denied, InvalidApiKey, Scope};
-pub use claims::Claim;
+pub use claims::{Claim, user_id};
 pub use grants::{Grants, InvalidGrants};
 pub use jsonwebtoken::Algorithm;
 pub use key_set::KeySet;
@@ -63,6 +63,19 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// In one word, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::Expired => "expired",
+            Self::Signature => "signature",
+            Self::Claims { .. } => "claims",
+            Self::KeysUnavailable => "keys_unavailable",
+        }
+    }
+
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::KeysUnavailable)
     }

@@ -1,0 +1,3 @@
+//! Carries frames between one client and its session.
+mod websocket;
+mod wire;

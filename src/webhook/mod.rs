@@ -1,0 +1,271 @@
+//! Asks the backend: a [`Question`] about a connection goes out as a signed HTTP request, a [`Verdict`] comes back, read
+//! whole or not at all. Bounded in number and time. What a verdict changes is the session's business; order within a
+//! connection is kept by the session too, which asks one question at a time.
+
+mod complaints;
+mod delivery;
+mod forwarded;
+mod metrics;
+mod push;
+mod question;
+mod remembered;
+mod reply;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use prometheus_client::encoding::EncodeLabelValue;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::auth::SecretBytes;
+use crate::backend::Backend;
+use complaints::Complaints;
+use delivery::{Delivery, Exchange};
+pub use forwarded::Forwarded;
+pub use metrics::Metrics;
+use metrics::Outcome;
+pub use push::{Push, Target};
+pub use question::{Connection, Handshake, Lane, Question};
+use remembered::Remembered;
+pub use signature::{InvalidSecret, Mismatch, Signing};
+pub use verdict::{Action, Disconnect, Invalid, Limits, Refusal, Verdict};
+
+/// Where and how the backend is asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A path on the backend, or an absolute URL.
+    pub url: Uri,
+    /// The newest first; all of them sign.
+    pub secrets: Vec<SecretBytes>,
+    /// The questions the backend wants to be asked.
+    pub events: Vec<Event>,
+    /// For a whole question, waiting included.
+    pub timeout: Duration,
+    pub forward_headers: Vec<HeaderName>,
+    pub max_in_flight: usize,
+    pub on_error: OnError,
+    /// The largest reply, in bytes.
+    pub max_reply: usize,
+    /// The largest publication a verdict may ask for, in bytes.
+    pub max_data: usize,
+}
+
+/// What stands in for an answer that did not come. A refresh is never allowed that way: nobody would know who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    #[default]
+    Deny,
+    Allow,
+}
+
+/// What a question is about, as configuration, header and metrics call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Event {
+    Connect,
+    Subscribe,
+    Publish,
+    Refresh,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Yes or no, and what else is to be done. A refusal by status is one that rejects.
+    Verdict(Box<Verdict>),
+    /// The backend wants to be asked again, not before this.
+    Later { retry_after: Duration },
+    /// The backend said nothing that can be used, and the configuration denies then.
+    Unavailable,
+}
+
+/// Why webhooks cannot be sent with these settings.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("a webhook URL is a path (`/webhooks/realtime`) or an http or https URL")]
+    Url,
+    #[error(transparent)]
+    Secret(#[from] InvalidSecret),
+    #[error("the header `{0}` cannot be forwarded")]
+    ForwardHeader(HeaderName),
+}
+
+/// The way to the backend's opinion. An immutable part of a generation.
+pub struct Webhooks {
+    settings: Settings,
+    signing: Signing,
+    delivery: Delivery,
+    remembered: Remembered,
+    complaints: Complaints,
+    metrics: Metrics,
+}
+
+/// State is kept with every connection, so it is no place for documents.
+const MAX_STATE: usize = 16 * 1024;
+/// Verdicts kept for their `ttl`; about 500 bytes each.
+const MAX_REMEMBERED: usize = 20_000;
+
+impl Webhooks {
+    pub fn build(settings: Settings, backend: &Arc<Backend>, metrics: &Metrics) -> Result<Self, Error> {
+        let backend = backend.clone();
+        let exchange: Exchange = Box::new(move |request, timeout, max_reply| {
+            let backend = backend.clone();
+            Box::pin(async move { backend.exchange(request, timeout, max_reply).await })
+        });
+        Self::through(exchange, settings, metrics)
+    }
+
+    fn through(exchange: Exchange, settings: Settings, metrics: &Metrics) -> Result<Self, Error> {
+        let is_path = settings.url.scheme().is_none() && settings.url.path().starts_with('/');
+        if !is_path && !matches!(settings.url.scheme_str(), Some("http" | "https")) {
+            return Err(Error::Url);
+        }
+        if let Some(name) = settings.forward_headers.iter().find(|it| !forwarded::is_forwardable(it)) {
+            return Err(Error::ForwardHeader(name.clone()));
+        }
+        Ok(Self {
+            signing: Signing::build(&settings.secrets)?,
+            delivery: Delivery::new(exchange, settings.max_in_flight, settings.timeout, settings.max_reply),
+            remembered: Remembered::new(MAX_REMEMBERED),
+            complaints: Complaints::default(),
+            metrics: metrics.clone(),
+            settings,
+        })
+    }
+
+    /// Whether the backend wants to be asked at all.
+    pub fn asks(&self, event: Event) -> bool {
+        self.settings.events.contains(&event)
+    }
+
+    /// The headers a session keeps of its handshake, to show them with each question.
+    pub fn forward_headers(&self) -> &[HeaderName] {
+        &self.settings.forward_headers
+    }
+
+    /// Asks. The question is written down at once, so the future borrows nothing; it must be awaited to its end, or the
+    /// backend may have decided something that nobody applies.
+    pub fn ask(
+        self: &Arc<Self>,
+        connection: &Connection<'_>,
+        lane: &mut Lane,
+        question: &Question<'_>,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let this = self.clone();
+        let event = question.event();
+        let key = match question {
+            Question::Subscribe { channel } => Some(Remembered::key(connection, channel)),
+            _ => None,
+        };
+        let remembered = key.and_then(|it| self.remembered.recall(&it));
+        let id = question.id(connection);
+        let request = remembered.is_none().then(|| self.request(connection, lane, question, &id));
+        async move {
+            let Some(request) = request else {
+                this.metrics.remembered.inc();
+                return Answer::Verdict(Box::new(remembered.unwrap_or_default()));
+            };
+            let answer = this.answer(event, request, &id).await;
+            if let (Some(key), Answer::Verdict(verdict)) = (key, &answer) {
+                this.remembered.keep(key, verdict);
+            }
+            answer
+        }
+    }
+
+    fn request(&self, connection: &Connection, lane: &mut Lane, question: &Question, id: &str) -> Request<Bytes> {
+        let now = question::since_epoch();
+        let n = lane.next();
+        let body = question.body(connection, id, (lane, n), now);
+        let mut request = Request::new(Bytes::new());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.settings.url.clone();
+        let headers = request.headers_mut();
+        connection.forwarded.add_to(headers);
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OURSELVES));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(EVENT, HeaderValue::from_static(question.event().name()));
+        let signature = self.signing.sign(id, now.as_secs(), &body);
+        for (name, value) in [
+            (trace::TRACEPARENT, trace::step(connection.forwarded.traceparent())),
+            (ID, id.to_owned()),
+            (TIMESTAMP, now.as_secs().to_string()),
+            (SIGNATURE, signature),
+        ] {
+            headers.insert(name, HeaderValue::try_from(value).expect("hex, base64 and digits can stand in a header"));
+        }
+        *request.body_mut() = body.into();
+        request
+    }
+
+    async fn answer(&self, event: Event, request: Request<Bytes>, id: &str) -> Answer {
+        let begun = Instant::now();
+        let limits = Limits { data: self.settings.max_data, state: MAX_STATE };
+        let (outcome, answer) = match self.delivery.send(request, &self.metrics).await {
+            Ok(response) => match reply::read(&response, id, limits) {
+                Ok(answer) => (answer.outcome(), answer),
+                Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
+            },
+            Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
+        };
+        self.metrics.answered(event, outcome, begun.elapsed());
+        answer
+    }
+
+    fn without_answer(&self, event: Event, id: &str, error: &dyn fmt::Display) -> Answer {
+        let is_allowed = self.settings.on_error == OnError::Allow && event != Event::Refresh;
+        if let Some(unsaid) = self.complaints.may_complain() {
+            let (event, policy) = (event.name(), if is_allowed { "allow" } else { "deny" });
+            warn!(event, %id, %error, policy, unsaid, "webhook gave no usable answer");
+        }
+        if is_allowed { Answer::Verdict(Box::default()) } else { Answer::Unavailable }
+    }
+}
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const EVENT: HeaderName = HeaderName::from_static("outrigger-event");
+const OURSELVES: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
+
+impl Event {
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Subscribe, Self::Publish, Self::Refresh];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Subscribe => "subscribe",
+            Self::Publish => "publish",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl Answer {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Later { .. } => Outcome::Later,
+            Self::Unavailable => Outcome::Invalid,
+            Self::Verdict(verdict) => match verdict.action {
+                Action::Allow => Outcome::Allow,
+                Action::Drop => Outcome::Drop,
+                Action::Reject => Outcome::Reject,
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhooks").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
