@@ -23,7 +23,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use prometheus_client::encoding::EncodeLabelValue;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -69,7 +68,7 @@ pub enum OnError {
 }
 
 /// What a question is about, as configuration, header and metrics call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     Connect,
     Subscribe,
