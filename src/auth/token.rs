@@ -119,7 +119,7 @@ impl Verifier {
         Ok(Self { keys, key_set, checks })
     }
 
-    /// Begins to fetch the key set, so that the first client need not wait. Without it the first token does.
+    /// Begins to fetch the key set (in the runtime), so that the first client need not wait; else the first token begins.
     pub fn start(&self) {
         if let Some(key_set) = &self.key_set {
             key_set.start();

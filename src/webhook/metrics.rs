@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,19 +20,19 @@ pub struct Metrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
-    event: Event,
-    outcome: Outcome,
+    event: &'static str,
+    outcome: &'static str,
 }
 
 /// What came of a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Allow,
     Drop,
     Reject,
     Later,
-    /// No answer in time, or no room to ask in time.
     Timeout,
+    /// There was no room to ask in time.
     Busy,
     Unreachable,
     /// An answer with a status that means nothing here.
@@ -62,9 +62,41 @@ impl Metrics {
     }
 
     pub(super) fn answered(&self, event: Event, outcome: Outcome, after: Duration) {
-        self.duration.get_or_create(&Labels { event, outcome }).observe(after.as_secs_f64());
+        let labels = Labels { event: event.name(), outcome: outcome.name() };
+        self.duration.get_or_create(&labels).observe(after.as_secs_f64());
+    }
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Later => "later",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Unreachable => "unreachable",
+            Self::Status => "status",
+            Self::Invalid => "invalid",
+        }
     }
 }
 
 /// Seconds: from a backend in the same rack to one that is about to time out.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_event_and_outcome() {
+        let mut registry = Registry::with_prefix("outrigger");
+        Metrics::register(&mut registry).answered(Event::Publish, Outcome::Allow, Duration::from_millis(3));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let expected = r#"outrigger_webhook_duration_seconds_count{event="publish",outcome="allow"} 1"#;
+        assert!(text.contains(expected), "{text}");
+    }
+}

@@ -23,7 +23,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use prometheus_client::encoding::EncodeLabelValue;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -69,7 +68,7 @@ pub enum OnError {
 }
 
 /// What a question is about, as configuration, header and metrics call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     Connect,
     Subscribe,
@@ -166,13 +165,17 @@ impl Webhooks {
             Question::Subscribe { channel } => Some(Remembered::key(connection, channel)),
             _ => None,
         };
-        let remembered = key.and_then(|it| self.remembered.recall(&it));
-        let id = question.id(connection);
-        let request = remembered.is_none().then(|| self.request(connection, lane, question, &id));
+        let asked = match key.and_then(|it| self.remembered.recall(&it)) {
+            Some(verdict) => Err(verdict),
+            None => Ok(self.request(connection, lane, question)),
+        };
         async move {
-            let Some(request) = request else {
-                this.metrics.remembered.inc();
-                return Answer::Verdict(Box::new(remembered.unwrap_or_default()));
+            let (id, request) = match asked {
+                Ok(it) => it,
+                Err(remembered) => {
+                    this.metrics.remembered.inc();
+                    return Answer::Verdict(Box::new(remembered));
+                }
             };
             let answer = this.answer(event, request, &id).await;
             if let (Some(key), Answer::Verdict(verdict)) = (key, &answer) {
@@ -182,10 +185,11 @@ impl Webhooks {
         }
     }
 
-    fn request(&self, connection: &Connection, lane: &mut Lane, question: &Question, id: &str) -> Request<Bytes> {
+    fn request(&self, connection: &Connection, lane: &mut Lane, question: &Question) -> (String, Request<Bytes>) {
         let now = question::since_epoch();
-        let n = lane.next();
-        let body = question.body(connection, id, (lane, n), now);
+        let id = question.id(connection);
+        lane.advance();
+        let body = question.body(connection, &id, lane, now);
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.settings.url.clone();
@@ -194,17 +198,17 @@ impl Webhooks {
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OURSELVES));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(EVENT, HeaderValue::from_static(question.event().name()));
-        let signature = self.signing.sign(id, now.as_secs(), &body);
+        let signature = self.signing.sign(&id, now.as_secs(), &body);
         for (name, value) in [
             (trace::TRACEPARENT, trace::step(connection.forwarded.traceparent())),
-            (ID, id.to_owned()),
+            (ID, id.clone()),
             (TIMESTAMP, now.as_secs().to_string()),
             (SIGNATURE, signature),
         ] {
             headers.insert(name, HeaderValue::try_from(value).expect("hex, base64 and digits can stand in a header"));
         }
         *request.body_mut() = body.into();
-        request
+        (id, request)
     }
 
     async fn answer(&self, event: Event, request: Request<Bytes>, id: &str) -> Answer {

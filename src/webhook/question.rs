@@ -71,9 +71,8 @@ impl Lane {
         Self { id, n }
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(super) fn advance(&mut self) {
         self.n += 1;
-        self.n
     }
 }
 
@@ -98,15 +97,15 @@ impl Question<'_> {
         format!("msg_{:032x}", u128::from_be_bytes(digest))
     }
 
-    pub(super) fn body(&self, connection: &Connection, id: &str, lane: (&Lane, u64), since_epoch: Duration) -> Vec<u8> {
+    pub(super) fn body(&self, connection: &Connection, id: &str, lane: &Lane, since_epoch: Duration) -> Vec<u8> {
         let mut body = Vec::with_capacity(512 + self.data_len());
         let mut json = Object::open(&mut body);
         json.text("type", self.event().name());
         json.text("id", id);
         json.raw("timestamp", since_epoch.as_millis());
         connection.write(&mut json.object("connection"));
-        json.raw("lane", format_args!("\"{:016x}\"", lane.0.id));
-        json.raw("n", lane.1);
+        json.raw("lane", format_args!("\"{:016x}\"", lane.id));
+        json.raw("n", lane.n);
         match self {
             Self::Connect(handshake) => handshake.write(&mut json.object("request"), connection.forwarded),
             Self::Subscribe { channel } => json.text("channel", channel.as_str()),

@@ -54,3 +54,22 @@ impl Remembered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_room_returns_with_time() {
+        let remembered = Remembered::new(2);
+        let verdict = |seconds| Verdict { ttl: Some(Duration::from_secs(seconds)), ..Verdict::default() };
+        remembered.keep([1; 16], &verdict(10));
+        remembered.keep([2; 16], &verdict(99));
+        remembered.keep([3; 16], &verdict(99));
+        assert!(remembered.recall(&[1; 16]).is_some() && remembered.recall(&[3; 16]).is_none());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(remembered.recall(&[1; 16]).is_none());
+        remembered.keep([3; 16], &verdict(99));
+        assert!(remembered.recall(&[2; 16]).is_some() && remembered.recall(&[3; 16]).is_some());
+    }
+}

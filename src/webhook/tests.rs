@@ -156,7 +156,7 @@ fn each_question_is_the_golden_json() {
         ("refresh", connection(&forwarded), Question::Refresh),
     ] {
         let lane = Lane::at(0xfeed, 17);
-        let body = question.body(&connection, "msg_1", (&lane, 17), Duration::from_millis(1_767_225_600_123));
+        let body = question.body(&connection, "msg_1", &lane, Duration::from_millis(1_767_225_600_123));
         assert_eq!(String::from_utf8(body).unwrap(), fixture(&format!("{name}.json")), "{name}");
     }
 }

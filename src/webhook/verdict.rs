@@ -122,7 +122,7 @@ impl Verdict {
         Ok(Self {
             action: read("action", form.action, "is not allow, drop or reject")?.unwrap_or_default(),
             data: data("data", form.data, form.data_base64, limits)?,
-            reply: form.reply.map(one_line),
+            reply: reply(form.reply, limits)?,
             push: push::parse(form.push, id, limits)?,
             state: bounded("state", form.state, limits.state)?,
             subscribe: channels("subscribe", form.subscribe)?,
@@ -213,6 +213,17 @@ fn one_line(json: &RawValue) -> Bytes {
     bytes.into()
 }
 
+fn reply(value: Option<&RawValue>, limits: Limits) -> Result<Option<Bytes>, Invalid> {
+    match value {
+        Some(it) if it.get().len() > limits.data => Err(too_large("reply", limits.data)),
+        other => Ok(other.map(one_line)),
+    }
+}
+
+fn too_large(field: impl Into<Cow<'static, str>>, limit: usize) -> Invalid {
+    invalid(field, format!("is larger than {limit} bytes"))
+}
+
 /// A copy: the reply's own buffer would live as long as the publication's history.
 pub(super) fn data(
     field: &str,
@@ -232,14 +243,14 @@ pub(super) fn data(
         (Some(_), Some(_)) => return Err(invalid(field64(), "is given beside other data")),
     };
     if data.len() > limits.data {
-        return Err(invalid(field.to_owned(), format!("is larger than {} bytes", limits.data)));
+        return Err(too_large(field.to_owned(), limits.data));
     }
     Ok(Some(data))
 }
 
 fn bounded(field: &'static str, value: Option<&RawValue>, most: usize) -> Result<Option<Arc<str>>, Invalid> {
     match value {
-        Some(it) if it.get().len() > most => Err(invalid(field, format!("is larger than {most} bytes"))),
+        Some(it) if it.get().len() > most => Err(too_large(field, most)),
         other => Ok(other.map(|it| it.get().into())),
     }
 }

@@ -149,6 +149,7 @@ fn one_wrong_field_spoils_the_whole_reply_and_is_named() {
         assert_eq!(field(body), name, "{body}");
     }
     assert_eq!(field(&format!(r#"{{"data":"{}"}}"#, "x".repeat(63))), "data");
+    assert_eq!(field(&format!(r#"{{"reply":"{}"}}"#, "x".repeat(63))), "reply");
     assert_eq!(field(&format!(r#"{{"push":[{{"channel":"a","data":"{}"}}]}}"#, "x".repeat(63))), "push[0].data");
     assert_eq!(
         field(&format!(r#"{{"disconnect":{{"code":1000,"reason":"{}"}}}}"#, "x".repeat(124))),
