@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::metrics::Metrics;
 use super::{Policy, Session};
-use crate::auth::Identity;
 use crate::channel::{Draft, now};
 use crate::protocol::wire::Direct;
 use crate::protocol::{Close, Code, ErrorReply, Reply};
@@ -47,24 +46,12 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
     })
 }
 
-/// Who the client is from now on.
-pub(super) fn identity(who: &mut Identity, verdict: &mut Verdict) {
-    if let Some(grants) = verdict.grants.take() {
-        who.grants = grants;
-    }
-    if let Some(claims) = verdict.claims.take() {
-        who.claims = Some(claims);
-    }
-    if let Some(expires_at) = verdict.expires_at {
-        who.expires_at = Some(expires_at);
-    }
-}
-
 impl Session {
     /// Everything a verdict says beyond yes and no. A user id is taken at connect alone: nobody becomes somebody else.
     pub(super) async fn apply(&mut self, policy: &Policy, mut verdict: Box<Verdict>) {
         let narrows = verdict.grants.is_some();
-        identity(&mut self.who, &mut verdict);
+        verdict.user = None;
+        verdict.revise(&mut self.who);
         if let Some(state) = verdict.state.take() {
             self.state = Some(state);
         }
@@ -94,8 +81,11 @@ impl Session {
     /// The backend is trusted: no rule is asked. The id comes from the question, so a repetition publishes once.
     async fn push(&self, policy: &Policy, push: Push) {
         let hub = &self.shared.hub;
-        let direct = |push: &Push| {
-            Direct { id: push.id.clone(), event: push.event.clone(), data: push.data.clone(), timestamp: now() }
+        let direct = |push: &Push| Direct {
+            id: push.id.clone(),
+            event: push.event.clone(),
+            data: push.data.clone(),
+            timestamp: now(),
         };
         match &push.to {
             Target::Channels(channels) => {

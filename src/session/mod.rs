@@ -193,7 +193,9 @@ impl Session {
             limits::Verdict::Flood => return self.end(Close::FLOOD),
         }
         match command {
-            Command::Subscribe { channel, since, reference } => self.subscribe(&policy, channel, since, reference).await,
+            Command::Subscribe { channel, since, reference } => {
+                self.subscribe(&policy, channel, since, reference).await
+            }
             Command::Unsubscribe { channel, reference } => self.unsubscribe(channel, reference).await,
             Command::Publish { channel, data, id, event, reference } => {
                 let message = publish::Message { channel, data, id, event, reference };
@@ -206,6 +208,11 @@ impl Session {
             Command::Auth { token } => self.refresh(&policy, &token, None).await,
             Command::Ping => self.outbox.reply(&Reply::Pong { timestamp: channel::now() }),
         }
+    }
+
+    /// Counts a message of so many bytes.
+    pub fn received(&self, bytes: usize) {
+        self.shared.metrics.received(bytes);
     }
 
     /// A message that could not be read.

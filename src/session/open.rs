@@ -142,8 +142,7 @@ impl Sessions {
                     generation,
                     forwarded: &admitted.forwarded,
                 };
-                let handshake =
-                    Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
+                let handshake = Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
                 let answer = webhooks.ask(&connection, &mut admitted.lane, &Question::Connect(handshake)).await;
                 admitted.take(answer)?;
                 Ok(admitted)
@@ -168,9 +167,8 @@ impl Admitted {
         if let Some(refusal) = verdict.refusal() {
             return Err(TurnedAway::Refused(refusal));
         }
-        self.who.user = verdict.user.take();
+        verdict.revise(&mut self.who);
         self.state = verdict.state.take();
-        apply::identity(&mut self.who, &mut verdict);
         self.verdict = Some(verdict);
         Ok(())
     }

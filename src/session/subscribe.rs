@@ -102,7 +102,12 @@ impl Session {
     }
 
     /// Answered even if it was not followed: the client wants to hear that it is over.
-    pub(super) async fn leave(&mut self, channel: &ChannelName, reason: Option<&'static str>, reference: Option<Reference>) {
+    pub(super) async fn leave(
+        &mut self,
+        channel: &ChannelName,
+        reason: Option<&'static str>,
+        reference: Option<Reference>,
+    ) {
         if let Ok(at) = self.position(channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| it.channel() != channel);

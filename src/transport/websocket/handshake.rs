@@ -54,7 +54,8 @@ impl Agreed {
                 return Err(bad("`Connection: Upgrade` is missing"));
             }
             let key = headers.get(SEC_WEBSOCKET_KEY).filter(|it| it.len() == 24);
-            accept = Some(derive_accept_key(key.ok_or(bad("`Sec-WebSocket-Key` is missing or no 16 bytes"))?.as_bytes()));
+            accept =
+                Some(derive_accept_key(key.ok_or(bad("`Sec-WebSocket-Key` is missing or no 16 bytes"))?.as_bytes()));
         }
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|it| it != "13") {
             return Err((StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
@@ -195,7 +196,12 @@ mod tests {
         let small = agree("permessage-deflate; server_max_window_bits=9");
         assert_eq!(small.format(), Format::WebSocketJson);
         assert!(small.headers().iter().any(|(_, it)| it.ends_with("server_max_window_bits=9")));
-        for bad in ["permessage-deflate; server_max_window_bits=8", "permessage-deflate; x", "permessage-deflate; server_max_window_bits=16", "x-webkit-deflate-frame"] {
+        for bad in [
+            "permessage-deflate; server_max_window_bits=8",
+            "permessage-deflate; x",
+            "permessage-deflate; server_max_window_bits=16",
+            "x-webkit-deflate-frame",
+        ] {
             assert_eq!(agree(bad).deflate, None, "{bad}");
         }
         assert!(agree("permessage-deflate; x, permessage-deflate").deflate.is_some(), "the second offer");
@@ -203,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_token_may_travel_as_a_subprotocol() {
-        let agreed = Agreed::read(&request(&[("sec-websocket-protocol", "outrigger.v1.msgpack, outrigger.token.a.b.c")]), true);
+        let agreed =
+            Agreed::read(&request(&[("sec-websocket-protocol", "outrigger.v1.msgpack, outrigger.token.a.b.c")]), true);
         let agreed = agreed.unwrap();
         assert_eq!((agreed.codec, agreed.token.as_deref()), (Codec::Msgpack, Some("a.b.c")));
         assert!(agreed.headers().iter().any(|(_, it)| it == "outrigger.v1.msgpack"));

@@ -1,0 +1,140 @@
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::FEED_BELOW;
+use crate::channel::{ChannelName, now};
+use crate::hub::Outbox;
+use crate::protocol::{Close, Command, Misread, Reply};
+use crate::session::{Hello, Session, Sessions, TurnedAway};
+use crate::transport::Heartbeat;
+
+/// Where a connection's session is: not there yet, at rest, or in the middle of something. While it is busy the
+/// connection goes on reading, answering pings and writing; what the session does is never dropped half-way.
+pub(super) enum Seat {
+    /// A client that has yet to show a token.
+    Arriving(Box<Hello>, Arc<Sessions>),
+    Idle(Box<Session>),
+    Busy(Pin<Box<dyn Future<Output = Outcome> + Send>>),
+    /// It was not let in, or is being moved between the others.
+    Empty(Option<TurnedAway>),
+}
+
+/// What a session can be busy with.
+#[derive(Debug)]
+pub(super) enum Work {
+    Command(Command),
+    Tick,
+    /// Reads on for a channel whose publications outgrew what could be held.
+    CatchUpAgain(ChannelName),
+    /// Another helping of what was missed.
+    Feed,
+}
+
+type Outcome = Result<Box<Session>, TurnedAway>;
+
+impl Seat {
+    pub(super) fn open(sessions: Arc<Sessions>, hello: Hello, outbox: &Arc<Outbox>, heartbeat: Heartbeat) -> Self {
+        let outbox = outbox.clone();
+        Self::Busy(Box::pin(async move {
+            let mut session = sessions.open(hello, &outbox).await?;
+            session.begin(heartbeat.told(), None).await;
+            Ok(session)
+        }))
+    }
+
+    /// The token came in the first message.
+    pub(super) fn show(&mut self, token: String, outbox: &Arc<Outbox>, heartbeat: Heartbeat) {
+        if let Self::Arriving(mut hello, sessions) = std::mem::replace(self, Self::Empty(None)) {
+            hello.token = Some(token);
+            *self = Self::open(sessions, *hello, outbox, heartbeat);
+        }
+    }
+
+    /// Whether something the session was doing is done now.
+    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self::Busy(work) = self else { return false };
+        let Poll::Ready(outcome) = work.as_mut().poll(cx) else { return false };
+        *self = match outcome {
+            Ok(session) => Self::Idle(session),
+            Err(turned_away) => Self::Empty(Some(turned_away)),
+        };
+        true
+    }
+
+    /// Gives an idle session the next thing to do. An error is the end of a client that was not let in.
+    pub(super) fn go_on(&mut self, waiting: &mut VecDeque<Work>, outbox: &Outbox) -> Result<(), Option<Close>> {
+        match self {
+            Self::Empty(Some(turned_away)) => return Err(Some(turned_away.close())),
+            Self::Busy(_) => {
+                // Of all commands only a ping needs no session.
+                if matches!(waiting.front(), Some(Work::Command(Command::Ping))) {
+                    waiting.pop_front();
+                    outbox.reply(&Reply::Pong { timestamp: now() });
+                }
+            }
+            Self::Idle(_) => match waiting.pop_front() {
+                Some(work) => self.work(work),
+                None if self.wants_to_feed(outbox) => self.work(Work::Feed),
+                None => *waiting = VecDeque::new(),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether there is more to catch up with, and room for it.
+    pub(super) fn wants_to_feed(&self, outbox: &Outbox) -> bool {
+        matches!(self, Self::Idle(session) if session.is_catching_up()) && outbox.backlog() < FEED_BELOW
+    }
+
+    fn work(&mut self, work: Work) {
+        match std::mem::replace(self, Self::Empty(None)) {
+            Self::Idle(session) => *self = Self::Busy(Box::pin(work.done_by(session))),
+            other => *self = other,
+        }
+    }
+
+    pub(super) fn misread(&mut self, misread: Misread, outbox: &Outbox) {
+        match self {
+            Self::Idle(session) => session.misread(misread),
+            _ => outbox.reply(&misread.into()),
+        }
+    }
+
+    pub(super) fn count(&self, bytes: usize) {
+        if let Self::Idle(session) = self {
+            session.received(bytes);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Idle(session) => session.deadline().map(|left| Instant::now() + left),
+            _ => None,
+        }
+    }
+
+    /// Lets the session end what it is doing; the backend may have decided something that is still to be applied.
+    pub(super) async fn finish(self) {
+        if let Self::Busy(work) = self {
+            // Everything a session waits for is bounded in time.
+            drop(work.await);
+        }
+    }
+}
+
+impl Work {
+    async fn done_by(self, mut session: Box<Session>) -> Outcome {
+        match self {
+            Self::Command(command) => session.handle(command).await,
+            Self::Tick => session.tick().await,
+            Self::CatchUpAgain(channel) => session.catch_up_again(&channel),
+            Self::Feed => session.feed().await,
+        }
+        Ok(session)
+    }
+}
