@@ -55,6 +55,9 @@ struct Arguments {
     /// Who is measured, for the table
     #[arg(long, default_value = "server")]
     label: String,
+    /// Which repetition this is: the table compares servers within one
+    #[arg(long, default_value_t = 1)]
+    repetition: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -72,6 +75,7 @@ enum Mode {
 #[derive(Serialize)]
 struct Cell {
     label: String,
+    repetition: u32,
     mode: Mode,
     transport: Transport,
     tls: bool,
@@ -92,6 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let crowd = Crowd::new(target, Publisher::connect(arguments.api, &arguments.key)?)?;
     let cell = Cell {
         label: arguments.label.clone(),
+        repetition: arguments.repetition,
         mode: arguments.mode,
         transport: arguments.transport,
         tls: arguments.tls,
