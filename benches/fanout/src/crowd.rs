@@ -1,58 +1,32 @@
 //! All subscribers and their publisher in one epoll loop.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
-use socket2::{Domain, Socket, Type};
 
 use crate::probe::{Probe, Tally};
 use crate::publisher::Publisher;
-use crate::stream::Stream;
 use crate::subscriber::{Progress, Subscriber};
-use crate::wire::{Transport, event_stream_request, websocket_request};
+use crate::target::Target;
 
 const PUBLISHER: Token = Token(usize::MAX - 1);
 /// Handshakes under way at once, as a crowd of browsers behind a load balancer would have.
 const OPENING_AT_ONCE: usize = 64;
 /// A source address has about 28,000 ephemeral ports.
 const SUBSCRIBERS_PER_ADDRESS: usize = 25_000;
-pub const PROBES: usize = 16;
+const PROBES: usize = 16;
 /// Longer than any lateness seen on a starved machine: what has not come by then is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the subscribers go and as what.
-pub struct Target {
-    pub address: SocketAddr,
-    pub transport: Transport,
-    pub tls: Option<Arc<ClientConfig>>,
-    pub token: Option<String>,
-    pub channel: String,
-}
-
-impl Target {
-    fn request(&self) -> String {
-        let token = self.token.as_ref().map(|token| format!("token={token}"));
-        match self.transport {
-            Transport::Ws => websocket_request(&format!("/realtime?{}", token.unwrap_or_default())),
-            Transport::Sse => {
-                event_stream_request(&format!("/realtime/sse?channels={}&{}", self.channel, token.unwrap_or_default()))
-            }
-        }
-    }
-}
 
 pub struct Crowd {
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
     target: Target,
-    pub subscribers: Vec<Subscriber>,
+    subscribers: Vec<Subscriber>,
+    /// Which of the subscribers are probes.
+    probes: Vec<usize>,
     following: usize,
     pub closed: usize,
     pub publisher: Publisher,
@@ -69,6 +43,7 @@ impl Crowd {
             scratch: vec![0; 256 * 1024],
             target,
             subscribers: Vec::new(),
+            probes: Vec::new(),
             following: 0,
             closed: 0,
             publisher,
@@ -96,15 +71,8 @@ impl Crowd {
 
     fn open(&mut self) -> io::Result<()> {
         let index = self.subscribers.len();
-        let mut tcp = connect(self.target.address, index / SUBSCRIBERS_PER_ADDRESS)?;
-        self.poll.registry().register(&mut tcp, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        let stream = match &self.target.tls {
-            None => Stream::plain(tcp),
-            Some(config) => {
-                let name = ServerName::try_from("localhost").expect("localhost is a valid name");
-                Stream::encrypted(tcp, ClientConnection::new(config.clone(), name).map_err(io::Error::other)?)
-            }
-        };
+        let mut stream = self.target.connect(index / SUBSCRIBERS_PER_ADDRESS, None)?;
+        self.poll.registry().register(&mut stream.tcp, Token(index), Interest::READABLE | Interest::WRITABLE)?;
         self.subscribers.push(Subscriber::begin(stream, &self.target.request())?);
         Ok(())
     }
@@ -167,7 +135,8 @@ impl Crowd {
     /// Turns some subscribers, spread over the whole set, into probes, and sees two messages through to everybody.
     pub fn warm_up(&mut self, size: usize) -> io::Result<()> {
         let count = self.subscribers.len();
-        for index in (0..PROBES.min(count)).map(|probe| probe * count / PROBES.min(count)) {
+        self.probes = (0..PROBES.min(count)).map(|probe| probe * count / PROBES.min(count)).collect();
+        for &index in &self.probes {
             let probe = Probe::new(self.target.transport, self.next_number);
             self.subscribers[index].probe = Some(Box::new(probe));
         }
@@ -197,7 +166,7 @@ impl Crowd {
     }
 
     pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        self.subscribers.iter().filter_map(|subscriber| subscriber.probe.as_ref()).map(|probe| &probe.tally)
+        self.probes.iter().filter_map(|&index| self.subscribers[index].probe.as_ref()).map(|probe| &probe.tally)
     }
 
     pub fn have_probes_seen(&self, messages: u64) -> bool {
@@ -224,25 +193,9 @@ impl Crowd {
 }
 
 /// A JSON object of exactly `size` bytes (if that is enough for its number).
-fn data(number: u64, size: usize) -> String {
+pub fn data(number: u64, size: usize) -> String {
     let bare = format!(r#"{{"n":{number},"pad":""}}"#);
     format!(r#"{{"n":{number},"pad":"{}"}}"#, "x".repeat(size.saturating_sub(bare.len())))
-}
-
-fn connect(address: SocketAddr, source: usize) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if source > 0 {
-        let host =
-            u8::try_from(source + 1).map_err(|_| io::Error::other("more subscribers than loopback addresses"))?;
-        socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0).into())?;
-    }
-    match socket.connect(&address.into()) {
-        // EINPROGRESS has no ErrorKind of its own on stable Rust.
-        Err(error) if error.raw_os_error() != Some(115) && error.kind() != ErrorKind::WouldBlock => Err(error),
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
 }
 
 #[cfg(test)]

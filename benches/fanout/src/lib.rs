@@ -8,5 +8,6 @@ pub mod process;
 pub mod publisher;
 pub mod stream;
 pub mod subscriber;
+pub mod target;
 pub mod tls;
 pub mod wire;

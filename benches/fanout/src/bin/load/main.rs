@@ -6,8 +6,9 @@ mod idle;
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
-use outrigger_fanout::crowd::{Crowd, Target};
+use outrigger_fanout::crowd::Crowd;
 use outrigger_fanout::publisher::Publisher;
+use outrigger_fanout::target::Target;
 use outrigger_fanout::tls;
 use outrigger_fanout::wire::Transport;
 use serde::Serialize;
