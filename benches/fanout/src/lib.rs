@@ -3,6 +3,7 @@
 //! Everything runs on one thread over epoll, so that the client costs less than the server it measures.
 
 pub mod crowd;
+pub mod follower;
 pub mod probe;
 pub mod process;
 pub mod publisher;

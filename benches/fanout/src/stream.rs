@@ -18,7 +18,10 @@ impl Stream {
     }
 
     pub fn encrypted(tcp: TcpStream, tls: impl Into<Connection>) -> Stream {
-        Stream { tcp, tls: Some(Box::new(tls.into())), unsent: Vec::new() }
+        let mut tls = tls.into();
+        // The default, 64 KiB, would refuse what a slow reader leaves behind.
+        tls.set_buffer_limit(None);
+        Stream { tcp, tls: Some(Box::new(tls)), unsent: Vec::new() }
     }
 
     /// Hands everything that has arrived to `sink`. `Ok(false)`: the peer has closed.
@@ -32,17 +35,30 @@ impl Stream {
                 Err(error) => return Err(error),
             }
             tls.process_new_packets().map_err(io::Error::other)?;
-            loop {
-                match tls.reader().read(scratch) {
-                    Ok(0) => return Ok(false),
-                    Ok(length) => sink(&scratch[..length]),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
+            if !read_plaintext(tls, scratch, &mut sink)? {
+                return Ok(false);
             }
         }
         self.flush()?;
         Ok(true)
+    }
+
+    /// One read of at most `limit` bytes from the socket. `Ok(None)`: nothing is there now; an error at the end.
+    pub fn sip(&mut self, scratch: &mut [u8], limit: usize, mut sink: impl FnMut(&[u8])) -> io::Result<Option<usize>> {
+        let taken = match &mut self.tls {
+            None => self.tcp.read(&mut scratch[..limit]).inspect(|&length| sink(&scratch[..length])),
+            Some(tls) => tls.read_tls(&mut (&mut self.tcp).take(limit as u64)),
+        };
+        match taken {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if is_not_yet(&error) => return Ok(None),
+            _ => {}
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.process_new_packets().map_err(io::Error::other)?;
+            read_plaintext(tls, scratch, sink)?;
+        }
+        taken.map(Some)
     }
 
     /// Writes now what the kernel takes and keeps the rest for `flush`.
@@ -83,6 +99,18 @@ impl Stream {
                 Err(error) if is_not_yet(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+/// `Ok(false)`: the peer has said goodbye.
+fn read_plaintext(tls: &mut Connection, scratch: &mut [u8], mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
+    loop {
+        match tls.reader().read(scratch) {
+            Ok(0) => return Ok(false),
+            Ok(length) => sink(&scratch[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
         }
     }
 }
