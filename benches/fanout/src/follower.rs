@@ -56,7 +56,7 @@ impl Follower {
             self.expects = seq.map_or(Expects::Anything, |seq| Expects::Seq(seq + 1));
         } else if says("error") {
             self.faults.push(format!("was told {}", String::from_utf8_lossy(unit)));
-        } else if says("connected") {
+        } else if says("connected") || memmem::find(unit, b"event: connected").is_some() {
             return Told::Connected;
         }
         Told::Other

@@ -82,7 +82,7 @@ impl Subscriber {
             return Err(self.refused("was refused"));
         }
         let is_following = match transport {
-            Transport::Sse => has_heard(r#""type":"connected""#),
+            Transport::Sse => has_heard("event: connected"),
             Transport::Ws => has_heard(r#""type":"subscribed""#),
         };
         if is_following {
