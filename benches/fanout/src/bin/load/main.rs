@@ -1,0 +1,114 @@
+//! The load client: opens subscribers, publishes through the API, and prints one JSON line with what it measured.
+
+mod fanout;
+mod idle;
+
+use std::net::SocketAddr;
+
+use clap::{Parser, ValueEnum};
+use outrigger_fanout::crowd::Crowd;
+use outrigger_fanout::publisher::Publisher;
+use outrigger_fanout::target::Target;
+use outrigger_fanout::tls;
+use outrigger_fanout::wire::Transport;
+use serde::Serialize;
+
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    /// Where subscribers connect
+    #[arg(long)]
+    server: SocketAddr,
+    /// Where `POST /push` goes
+    #[arg(long)]
+    api: SocketAddr,
+    /// The key of the API
+    #[arg(long, default_value = "bench")]
+    key: String,
+    /// The server's process, whose CPU time and memory are read
+    #[arg(long)]
+    pid: u32,
+    #[arg(long, value_enum, default_value = "closed")]
+    mode: Mode,
+    #[arg(long, value_enum, default_value = "ws")]
+    transport: Transport,
+    /// Connect with TLS, believing any certificate
+    #[arg(long)]
+    tls: bool,
+    /// A JWT for every subscriber; without it they are anonymous
+    #[arg(long)]
+    token: Option<String>,
+    #[arg(long, default_value = "bench")]
+    channel: String,
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Messages in one POST
+    #[arg(long, default_value_t = 1)]
+    burst: usize,
+    /// Bytes of `data` in a message
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// POSTs per second in the latency mode
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    /// Who is measured, for the table
+    #[arg(long, default_value = "server")]
+    label: String,
+    /// Which repetition this is: the table compares servers within one
+    #[arg(long, default_value_t = 1)]
+    repetition: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// One POST in flight; the next when the probes have it all
+    Closed,
+    /// POSTs at a fixed rate, whatever has arrived
+    Latency,
+    /// Only hold the connections
+    Idle,
+}
+
+/// What every line says about its run.
+#[derive(Serialize)]
+struct Cell {
+    label: String,
+    repetition: u32,
+    mode: Mode,
+    transport: Transport,
+    tls: bool,
+    subscribers: usize,
+    burst: usize,
+    size: usize,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let target = Target {
+        address: arguments.server,
+        transport: arguments.transport,
+        tls: arguments.tls.then(tls::client_config),
+        token: arguments.token.clone(),
+        channel: arguments.channel.clone(),
+    };
+    let crowd = Crowd::new(target, Publisher::connect(arguments.api, &arguments.key)?)?;
+    let cell = Cell {
+        label: arguments.label.clone(),
+        repetition: arguments.repetition,
+        mode: arguments.mode,
+        transport: arguments.transport,
+        tls: arguments.tls,
+        subscribers: arguments.subscribers,
+        burst: arguments.burst,
+        size: arguments.size,
+    };
+    let line = match arguments.mode {
+        Mode::Idle => serde_json::to_string(&idle::measure(crowd, &arguments, cell)?)?,
+        Mode::Closed | Mode::Latency => serde_json::to_string(&fanout::measure(crowd, &arguments, cell)?)?,
+    };
+    println!("{line}");
+    Ok(())
+}
