@@ -207,6 +207,11 @@ pub enum Reply {
         after_ms: u64,
         reason: &'static str,
     },
+    /// Event stream and poll: the end, with what a WebSocket's close frame says.
+    Closed {
+        code: u16,
+        reason: std::borrow::Cow<'static, str>,
+    },
     /// Event stream and poll: whether each channel of a cursor was resumed without loss.
     Resumed {
         channels: Vec<ResumedChannel>,

@@ -261,6 +261,7 @@ fn event_name(reply: &Reply) -> &'static str {
         Reply::Expiring { .. } => "expiring",
         Reply::Refreshed { .. } => "refreshed",
         Reply::Reconnect { .. } => "reconnect",
+        Reply::Closed { .. } => "closed",
         Reply::Resumed { .. } => "resumed",
     }
 }

@@ -12,8 +12,8 @@ mod subscribe;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::access::DynAccess;
@@ -106,6 +106,8 @@ pub struct Session {
     /// The generation its subscriptions were last checked against.
     checked: u64,
     is_expiry_told: bool,
+    /// While a POSTed command is handled: its answers, which go back with the POST.
+    answers: Mutex<Option<Vec<Reply>>>,
     /// What the connect webhook still wants done once the client is greeted.
     verdict: Option<Box<Verdict>>,
     _listed: Listed,
@@ -162,8 +164,10 @@ impl Session {
     }
 
     /// Greets the client and does what the connect webhook asked for. The first thing after opening.
+    ///
+    /// `secret` authorises POSTed commands, where the transport has them.
     pub async fn begin(&mut self, heartbeat: Heartbeat, secret: Option<String>) {
-        self.outbox.reply(&Reply::Connected(Connected {
+        self.say(&Reply::Connected(Connected {
             connection_id: self.outbox.id.to_string(),
             user_id: self.who.user.clone(),
             timestamp: channel::now(),
@@ -188,7 +192,7 @@ impl Session {
                 let message = format!("more than {} messages a second", policy.limits.rate);
                 let (about, to) = command.names();
                 let error = Reply::error(Code::RateLimited, message).about(about, to);
-                return self.outbox.reply(&error);
+                return self.say(&error);
             }
             limits::Verdict::Flood => return self.end(Close::FLOOD),
         }
@@ -206,7 +210,7 @@ impl Session {
             }
             Command::Refresh { token, reference } => self.refresh(&policy, &token, reference).await,
             Command::Auth { token } => self.refresh(&policy, &token, None).await,
-            Command::Ping => self.outbox.reply(&Reply::Pong { timestamp: channel::now() }),
+            Command::Ping => self.say(&Reply::Pong { timestamp: channel::now() }),
         }
     }
 
@@ -222,7 +226,7 @@ impl Session {
         if self.bucket.take(&policy.limits, Instant::now()) == limits::Verdict::Flood {
             return self.end(Close::FLOOD);
         }
-        self.outbox.reply(&misread.into());
+        self.say(&misread.into());
     }
 
     /// Looks at the clock and at the rules: what expired ends, what is no longer allowed is left. Called with every
@@ -237,7 +241,7 @@ impl Session {
         }
         if !self.is_expiry_told && now + EXPIRING >= expires_at {
             self.is_expiry_told = true;
-            self.outbox.reply(&Reply::Expiring { expires_at: milliseconds(expires_at) });
+            self.say(&Reply::Expiring { expires_at: milliseconds(expires_at) });
         }
     }
 
@@ -260,7 +264,7 @@ impl Session {
     async fn refresh(&mut self, policy: &Arc<Policy>, token: &str, reference: Option<Reference>) {
         let refuse = |it: &Self, message: String| {
             it.shared.metrics.rejected(Code::InvalidToken);
-            it.outbox.reply(&Reply::error(Code::InvalidToken, message).about(None, reference.clone()));
+            it.say(&Reply::error(Code::InvalidToken, message).about(None, reference.clone()));
         };
         let Some(verifier) = &policy.verifier else {
             return refuse(self, "tokens are not used here".into());
@@ -278,14 +282,14 @@ impl Session {
                 Ok(verdict) => self.apply(policy, verdict).await,
                 Err(error) => {
                     self.who = before;
-                    return self.outbox.reply(&error.about(None, reference));
+                    return self.say(&error.about(None, reference));
                 }
             }
         }
         self.is_expiry_told = false;
         self.leave_forbidden(policy).await;
         let expires_at = self.who.expires_at.map(milliseconds);
-        self.outbox.reply(&Reply::Refreshed { expires_at, reference });
+        self.say(&Reply::Refreshed { expires_at, reference });
     }
 
     /// Asks the backend. An error is what the client is told.
@@ -307,6 +311,26 @@ impl Session {
         };
         let answer = webhooks.ask(&connection, &mut self.lane, question).await;
         apply::judge(answer, &self.shared.metrics)
+    }
+
+    /// The same as [`Session::handle`] for a command that came apart from the stream, and what it is answered with.
+    pub async fn handle_posted(&mut self, command: Command) -> Vec<Reply> {
+        *self.answers.lock().expect("nothing panics under this lock") = Some(Vec::new());
+        self.handle(command).await;
+        self.answers.lock().expect("nothing panics under this lock").take().unwrap_or_default()
+    }
+
+    /// Tells the client. What only answers a POST goes back with it; what changes the stream is said there too.
+    fn say(&self, reply: &Reply) {
+        let mut answers = self.answers.lock().expect("nothing panics under this lock");
+        if let Some(answers) = answers.as_mut() {
+            answers.push(reply.clone());
+            if matches!(reply, Reply::Ack { .. } | Reply::Error(_) | Reply::History { .. } | Reply::Pong { .. }) {
+                return;
+            }
+        }
+        drop(answers);
+        self.outbox.reply(reply);
     }
 
     fn end(&self, close: Close) {

@@ -77,6 +77,7 @@ impl Sessions {
             bucket: Bucket::full(&policy.limits),
             checked: policy.number,
             is_expiry_told: false,
+            answers: std::sync::Mutex::default(),
             verdict,
         }))
     }

@@ -25,7 +25,7 @@ impl Session {
         let channel = message.channel.clone();
         let reference = message.reference.clone();
         if let Err(error) = self.try_publish(policy, message).await {
-            self.outbox.reply(&error.about(Some(&channel), reference));
+            self.say(&error.about(Some(&channel), reference));
         }
     }
 
@@ -62,7 +62,7 @@ impl Session {
         if message.reference.is_some() || message.id.is_some() || reply.is_some() {
             let reply = reply.map(Raw);
             let (reference, id) = (message.reference, message.id);
-            self.outbox.reply(&Reply::Ack { reference, id, seq, reply, timestamp: now() });
+            self.say(&Reply::Ack { reference, id, seq, reply, timestamp: now() });
         }
         Ok(())
     }

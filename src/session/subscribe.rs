@@ -4,7 +4,7 @@ use super::permission::{self, Decision};
 use super::{Followed, Policy, Session};
 use crate::channel::{ChannelName, Position, now};
 use crate::hub::{CatchUp, Fed, WhenSlow};
-use crate::protocol::{Code, Raw, Reference, Reply, Subscribed};
+use crate::protocol::{Code, Raw, Reference, Reply, ResumedChannel, Subscribed};
 use crate::webhook::{Event, Question};
 
 impl Session {
@@ -16,9 +16,37 @@ impl Session {
         reference: Option<Reference>,
     ) {
         if let Err(error) = self.permit(policy, &channel).await {
-            return self.outbox.reply(&error.about(Some(&channel), reference));
+            return self.say(&error.about(Some(&channel), reference));
         }
         self.join(policy, channel, since, reference).await;
+    }
+
+    /// Joins what an event stream or a poll names in its URL and its cursor. With a cursor the client is told, channel by
+    /// channel, whether it missed anything.
+    pub async fn resume(&mut self, channels: Vec<(ChannelName, Option<Position>)>) {
+        let policy = self.shared.policy();
+        let mut resumed = Vec::new();
+        for (channel, since) in channels {
+            let is_resumed = since.is_some();
+            let recovered = match self.permit(&policy, &channel).await {
+                Ok(()) => self.join(&policy, channel.clone(), since, None).await.unwrap_or(false),
+                Err(error) => {
+                    self.say(&error.about(Some(&channel), None));
+                    false
+                }
+            };
+            if is_resumed {
+                resumed.push(ResumedChannel { channel, recovered });
+            }
+        }
+        if !resumed.is_empty() {
+            let complete = resumed.iter().all(|it| it.recovered);
+            self.say(&Reply::Resumed { channels: resumed, complete });
+        }
+    }
+
+    pub fn follows(&self, channel: &ChannelName) -> bool {
+        self.position(channel).is_ok()
     }
 
     /// Asks the rules, and where they say so the backend.
@@ -48,14 +76,14 @@ impl Session {
     }
 
     /// Joins without asking. A channel that is followed already is joined anew, so that both sides agree on where it
-    /// stands whatever the order their messages crossed in.
+    /// stands whatever the order their messages crossed in. Answers whether a position that was named was recovered.
     pub(super) async fn join(
         &mut self,
         policy: &Policy,
         channel: ChannelName,
         since: Option<Position>,
         reference: Option<Reference>,
-    ) {
+    ) -> Option<bool> {
         if let Ok(at) = self.position(&channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| *it.channel() != channel);
@@ -63,7 +91,8 @@ impl Session {
         }
         let Some(rule) = policy.rules.find(&channel) else {
             let error = Reply::error(Code::NotAllowed, "no rule allows this channel");
-            return self.outbox.reply(&error.about(Some(&channel), reference));
+            self.say(&error.about(Some(&channel), reference));
+            return None;
         };
         if !self.following.is_empty() {
             self.outbox.follow_several();
@@ -73,12 +102,13 @@ impl Session {
             Err(error) => {
                 self.shared.metrics.rejected(Code::Unavailable);
                 let error = Reply::error(Code::Unavailable, error.to_string());
-                return self.outbox.reply(&error.about(Some(&channel), reference));
+                self.say(&error.about(Some(&channel), reference));
+                return None;
             }
         };
         let position = subscribed.position;
         self.outbox.note_position(&channel, position.epoch, position.seq);
-        self.outbox.reply(&Reply::Subscribed(Subscribed {
+        self.say(&Reply::Subscribed(Subscribed {
             channel: channel.clone(),
             epoch: position.epoch.to_string(),
             seq: position.seq,
@@ -95,6 +125,7 @@ impl Session {
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
         self.following.insert(at, Followed { subscription: subscribed.subscription, from: position });
+        subscribed.recovered
     }
 
     pub(super) async fn unsubscribe(&mut self, channel: ChannelName, reference: Option<Reference>) {
@@ -114,7 +145,7 @@ impl Session {
             // Only after this can no message of the channel follow its `unsubscribed`.
             followed.subscription.leave().await;
         }
-        self.outbox.reply(&Reply::Unsubscribed { channel: channel.clone(), reason, reference, timestamp: now() });
+        self.say(&Reply::Unsubscribed { channel: channel.clone(), reason, reference, timestamp: now() });
     }
 
     /// Leaves every channel that rules or grants no longer allow.
@@ -168,7 +199,7 @@ impl Session {
     fn tell_gap(&self, catch_up: &CatchUp, reason: &'static str) {
         let Position { epoch, seq, id } = catch_up.position().clone();
         self.outbox.note_position(catch_up.channel(), epoch, seq);
-        self.outbox.reply(&Reply::gap(catch_up.channel().clone(), epoch, seq, id, reason));
+        self.say(&Reply::gap(catch_up.channel().clone(), epoch, seq, id, reason));
     }
 
     /// What a followed channel keeps of its past.
@@ -182,7 +213,7 @@ impl Session {
     ) {
         let refuse = |it: &Self, code, message: &str| {
             it.shared.metrics.rejected(code);
-            it.outbox.reply(&Reply::error(code, message).about(Some(&channel), reference.clone()));
+            it.say(&Reply::error(code, message).about(Some(&channel), reference.clone()));
         };
         if self.position(&channel).is_err() {
             return refuse(self, Code::NotSubscribed, "history is for subscribers of the channel");
@@ -193,7 +224,7 @@ impl Session {
         };
         let last = page.publications.last().map_or(page.head.seq, |it| it.seq);
         let messages = page.publications.into_iter().map(|it| Raw(self.shared.hub.push_of(it).json().clone()));
-        self.outbox.reply(&Reply::History {
+        self.say(&Reply::History {
             epoch: page.head.epoch.to_string(),
             seq: page.head.seq,
             messages: messages.collect(),

@@ -23,8 +23,12 @@ impl Origins {
             return false;
         }
         self.any
-            || self.listed.iter().any(|it| it.eq_ignore_ascii_case(origin))
+            || self.is_listed(origin)
             || (self.same_origin && is_same(origin, authority.or_else(|| header(headers, &HOST))))
+    }
+
+    pub(super) fn is_listed(&self, origin: &str) -> bool {
+        self.listed.iter().any(|it| it.eq_ignore_ascii_case(origin))
     }
 }
 

@@ -5,7 +5,6 @@
 pub mod echo;
 mod frames;
 mod handshake;
-mod seat;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,6 +21,7 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
+use super::seat::{Seat, Welcome, Work};
 use super::wire::SocketWire;
 use super::{Settings, TokenSource, credentials, jittered};
 use crate::drain::Draining;
@@ -33,7 +33,6 @@ use crate::session::{Hello, Sessions, Transport};
 use frames::{Frames, Heard};
 use handshake::Agreed;
 pub use handshake::is_upgrade;
-use seat::{Seat, Work};
 
 /// Answers a handshake, and serves the connection once it is ours.
 pub async fn upgrade<B>(
@@ -73,6 +72,10 @@ pub async fn upgrade<B>(
         }
     });
     response
+}
+
+fn welcome(settings: &Settings) -> Welcome {
+    Welcome { heartbeat: settings.heartbeat.told(), secret: None, channels: Vec::new() }
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -133,8 +136,6 @@ enum Event {
 const MAX_WAITING: usize = 16;
 /// A client with this much to read first is not read from.
 const READ_BELOW: usize = 64 * 1024;
-/// The next helping of a catch-up is put into an outbox with less than this.
-const FEED_BELOW: usize = 32 * 1024;
 /// For a token in the first message.
 const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 /// For the last bytes and the client's own goodbye.
@@ -162,7 +163,7 @@ impl Socket {
         let (seat, token_due) = if may_wait {
             (Seat::Arriving(Box::new(hello), sessions), Some(now + TOKEN_WITHIN))
         } else {
-            (Seat::open(sessions, hello, &outbox, settings.heartbeat), None)
+            (Seat::open(sessions, hello, &outbox, welcome(&settings)), None)
         };
         let timer = Box::pin(tokio::time::sleep_until(token_due.map_or(next_ping, |it| it.min(next_ping))));
         Self {
@@ -200,7 +201,8 @@ impl Socket {
                 Event::Time => self.on_time(),
                 Event::Gone => return None,
             };
-            let step = step.and_then(|()| self.seat.go_on(&mut self.waiting, &self.outbox));
+            let step =
+                step.and_then(|()| self.seat.go_on(&mut self.waiting, &self.outbox).map_err(|it| Some(it.close())));
             match step {
                 Ok(()) => self.set_timer(),
                 Err(end) => return end,
@@ -267,7 +269,7 @@ impl Socket {
         if let Seat::Arriving(..) = self.seat {
             let Ok(Command::Auth { token }) = command else { return Err(Some(Close::AUTHENTICATION_REQUIRED)) };
             self.token_due = None;
-            self.seat.show(token, &self.outbox, self.settings.heartbeat);
+            self.seat.show(token, &self.outbox, welcome(&self.settings));
             return Ok(());
         }
         self.seat.count(message.len());

@@ -3,14 +3,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::FEED_BELOW;
-use crate::channel::{ChannelName, now};
+use crate::channel::{ChannelName, Position, now};
 use crate::hub::Outbox;
-use crate::protocol::{Close, Command, Misread, Reply};
+use crate::protocol::{Command, Heartbeat, Misread, Reply};
 use crate::session::{Hello, Session, Sessions, TurnedAway};
-use crate::transport::Heartbeat;
 
 /// Where a connection's session is: not there yet, at rest, or in the middle of something. While it is busy the
 /// connection goes on reading, answering pings and writing; what the session does is never dropped half-way.
@@ -23,10 +22,23 @@ pub(super) enum Seat {
     Empty(Option<TurnedAway>),
 }
 
+/// How a client is greeted.
+#[derive(Debug)]
+pub(super) struct Welcome {
+    pub(super) heartbeat: Heartbeat,
+    pub(super) secret: Option<String>,
+    pub(super) channels: Vec<(ChannelName, Option<Position>)>,
+}
+
+/// The next helping of a catch-up is put into an outbox with less than this.
+const FEED_BELOW: usize = 32 * 1024;
+
 /// What a session can be busy with.
 #[derive(Debug)]
 pub(super) enum Work {
     Command(Command),
+    /// A command that came by POST, and where its answers go.
+    Posted(Command, oneshot::Sender<Vec<Reply>>),
     Tick,
     /// Reads on for a channel whose publications outgrew what could be held.
     CatchUpAgain(ChannelName),
@@ -37,20 +49,22 @@ pub(super) enum Work {
 type Outcome = Result<Box<Session>, TurnedAway>;
 
 impl Seat {
-    pub(super) fn open(sessions: Arc<Sessions>, hello: Hello, outbox: &Arc<Outbox>, heartbeat: Heartbeat) -> Self {
+    /// Lets a client in and greets it; an event stream is told a secret, and joins what its URL names.
+    pub(super) fn open(sessions: Arc<Sessions>, hello: Hello, outbox: &Arc<Outbox>, welcome: Welcome) -> Self {
         let outbox = outbox.clone();
         Self::Busy(Box::pin(async move {
             let mut session = sessions.open(hello, &outbox).await?;
-            session.begin(heartbeat.told(), None).await;
+            session.begin(welcome.heartbeat, welcome.secret).await;
+            session.resume(welcome.channels).await;
             Ok(session)
         }))
     }
 
     /// The token came in the first message.
-    pub(super) fn show(&mut self, token: String, outbox: &Arc<Outbox>, heartbeat: Heartbeat) {
+    pub(super) fn show(&mut self, token: String, outbox: &Arc<Outbox>, welcome: Welcome) {
         if let Self::Arriving(mut hello, sessions) = std::mem::replace(self, Self::Empty(None)) {
             hello.token = Some(token);
-            *self = Self::open(sessions, *hello, outbox, heartbeat);
+            *self = Self::open(sessions, *hello, outbox, welcome);
         }
     }
 
@@ -66,9 +80,9 @@ impl Seat {
     }
 
     /// Gives an idle session the next thing to do. An error is the end of a client that was not let in.
-    pub(super) fn go_on(&mut self, waiting: &mut VecDeque<Work>, outbox: &Outbox) -> Result<(), Option<Close>> {
+    pub(super) fn go_on(&mut self, waiting: &mut VecDeque<Work>, outbox: &Outbox) -> Result<(), TurnedAway> {
         match self {
-            Self::Empty(Some(turned_away)) => return Err(Some(turned_away.close())),
+            Self::Empty(Some(turned_away)) => return Err(turned_away.clone()),
             Self::Busy(_) => {
                 // Of all commands only a ping needs no session.
                 if matches!(waiting.front(), Some(Work::Command(Command::Ping))) {
@@ -84,6 +98,10 @@ impl Seat {
             _ => {}
         }
         Ok(())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy(_))
     }
 
     /// Whether there is more to catch up with, and room for it.
@@ -131,6 +149,10 @@ impl Work {
     async fn done_by(self, mut session: Box<Session>) -> Outcome {
         match self {
             Self::Command(command) => session.handle(command).await,
+            Self::Posted(command, answer) => {
+                // Whoever posted may be gone; what it asked for is done all the same.
+                let _ = answer.send(session.handle_posted(command).await);
+            }
             Self::Tick => session.tick().await,
             Self::CatchUpAgain(channel) => session.catch_up_again(&channel),
             Self::Feed => session.feed().await,

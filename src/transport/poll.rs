@@ -1,0 +1,313 @@
+//! Long-poll: a session parked between two requests. The cursor is the acknowledgement: what a poll hands out stays in the
+//! outbox until the next one confirms it. A newer poll of the same session ends the older.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::Instant;
+
+use super::posts::Reachable;
+use super::seat::{Seat, Welcome, Work};
+use super::sse::{Wanted, positions, wanted};
+use super::{Body, Settings, Transports, credentials, jittered, json_response, reply_response};
+use crate::channel::{ChannelName, ConnectionId, Position};
+use crate::hub::{Checkpoints, Handed, Outbox, Signal};
+use crate::protocol::{Close, Code, Format, Reply, connection_id};
+use crate::session::{Transport, TurnedAway};
+
+/// The poll sessions of this node.
+#[derive(Debug, Default)]
+pub(super) struct Polls(Mutex<HashMap<ConnectionId, Arc<Parked>>>);
+
+/// One session, served by at most one request at a time.
+#[derive(Debug)]
+struct Parked {
+    secret: Box<str>,
+    /// Told when a newer poll has come: the older one lets go.
+    newer: Notify,
+    polled: AsyncMutex<Polled>,
+    /// When it is let go of, unless another poll comes.
+    until: Mutex<Instant>,
+}
+
+struct Polled {
+    outbox: Arc<Outbox>,
+    seat: Seat,
+    waiting: std::collections::VecDeque<Work>,
+    reachable: Reachable,
+    is_over: bool,
+}
+
+/// How often sessions are looked through for those whose clients did not come back.
+const SWEEP: Duration = Duration::from_secs(5);
+/// A poll after a poll, when nothing went wrong: at once.
+const RETRY_NOW: u64 = 0;
+/// After this a poll that cannot get hold of its session answers without.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The cursor of a poll: positions that are valid on every node, and where its session and its last answer are known.
+struct Resume<'a> {
+    positions: &'a str,
+    session: Option<(ConnectionId, &'a str, u64)>,
+}
+
+impl<'a> Resume<'a> {
+    fn read(cursor: &'a str) -> Self {
+        let mut parts = cursor.split('.');
+        let positions = parts.next().unwrap_or_default();
+        let session = (|| {
+            let (id, secret, serial) = (parts.next()?, parts.next()?, parts.next()?);
+            Some((connection_id(id)?, secret, u64::from_str_radix(serial, 16).ok()?))
+        })();
+        Self { positions, session }
+    }
+
+    fn write(handed: &Handed, id: ConnectionId, secret: &str) -> String {
+        format!("{}.{id}.{secret}.{:x}", handed.cursor, handed.serial)
+    }
+}
+
+/// Answers `GET …/poll?channels=a,b&cursor=…`.
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    settings: &Settings,
+    transports: &Arc<Transports>,
+) -> Response<Body> {
+    let query = request.uri().query().unwrap_or_default();
+    let cursor = credentials::parameter(query, "cursor").unwrap_or_default().into_owned();
+    let resume = Resume::read(&cursor);
+    let checkpoints = transports.sessions.hub().checkpoints();
+    let channels = match wanted_by(&request, &resume, checkpoints) {
+        Ok(channels) => channels,
+        Err(error) => return reply_response(&Reply::error(Code::BadChannel, error)),
+    };
+    let wait = credentials::parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
+    let wait = jittered(settings.poll_wait.min(wait.unwrap_or(settings.poll_wait)));
+    let parked = match resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
+        Some(parked) => parked,
+        None => open(&request, settings, transports),
+    };
+    parked.serve(settings, channels, resume.session.map_or(0, |it| it.2), wait, transports).await
+}
+
+fn wanted_by<B>(request: &Request<B>, resume: &Resume, checkpoints: &Checkpoints) -> Wanted {
+    let mut channels = positions(resume.positions, checkpoints);
+    for (channel, _) in wanted(request, checkpoints)? {
+        if !channels.iter().any(|it| it.0 == channel) {
+            channels.push((channel, None));
+        }
+    }
+    Ok(channels)
+}
+
+fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transports>) -> Arc<Parked> {
+    let sessions = transports.sessions.clone();
+    let hello = credentials::hello(request, settings, &sessions, Transport::Poll, None);
+    let outbox = Outbox::new(sessions.hub(), Format::Poll, None, settings.outbox);
+    let reachable = transports.posts.open(outbox.id);
+    let secret = Some(reachable.secret.to_string());
+    let welcome = Welcome { heartbeat: settings.heartbeat.told(), secret, channels: Vec::new() };
+    let parked = Arc::new(Parked {
+        secret: reachable.secret.clone(),
+        newer: Notify::new(),
+        until: Mutex::new(Instant::now() + settings.poll_session),
+        polled: AsyncMutex::new(Polled {
+            seat: Seat::open(sessions, hello, &outbox, welcome),
+            outbox: outbox.clone(),
+            waiting: std::collections::VecDeque::new(),
+            reachable,
+            is_over: false,
+        }),
+    });
+    transports.polls.0.lock().expect("nothing panics under this lock").insert(outbox.id, parked.clone());
+    parked
+}
+
+impl Polls {
+    fn find(&self, id: ConnectionId, secret: &str) -> Option<Arc<Parked>> {
+        let parked = self.0.lock().expect("nothing panics under this lock").get(&id).cloned()?;
+        let is_same = aws_lc_rs::constant_time::verify_slices_are_equal(parked.secret.as_bytes(), secret.as_bytes());
+        is_same.is_ok().then_some(parked)
+    }
+
+    fn forget(&self, id: ConnectionId) {
+        self.0.lock().expect("nothing panics under this lock").remove(&id);
+    }
+
+    /// Sees to a session's mailbox once no poll does. Resolves at once for a session that does not poll.
+    pub(super) async fn attend(&self, id: ConnectionId) {
+        let parked = self.0.lock().expect("nothing panics under this lock").get(&id).cloned();
+        if let Some(parked) = parked {
+            parked.polled.lock().await.attend().await;
+        }
+    }
+
+    pub(super) async fn sweep(&self) {
+        let mut every = tokio::time::interval(SWEEP);
+        loop {
+            every.tick().await;
+            let now = Instant::now();
+            let expired: Vec<_> = {
+                let mut parked = self.0.lock().expect("nothing panics under this lock");
+                parked.extract_if(|_, it| it.is_left(now)).map(|(_, it)| it).collect()
+            };
+            for parked in expired {
+                parked.polled.lock().await.leave().await;
+            }
+        }
+    }
+}
+
+impl Parked {
+    /// No request serves it, and none has for too long.
+    fn is_left(&self, now: Instant) -> bool {
+        self.polled.try_lock().is_ok() && *self.until.lock().expect("nothing panics under this lock") <= now
+    }
+
+    async fn serve(
+        &self,
+        settings: &Settings,
+        channels: Vec<(ChannelName, Option<Position>)>,
+        confirmed: u64,
+        wait: Duration,
+        transports: &Transports,
+    ) -> Response<Body> {
+        self.newer.notify_waiters();
+        let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
+            return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
+        };
+        polled.outbox.confirm(confirmed);
+        let response = match polled.ready(channels).await {
+            Ok(()) => {
+                let newer = self.newer.notified();
+                let handed = polled.wait(wait, newer).await;
+                let cursor = Resume::write(&handed, polled.outbox.id, &self.secret);
+                messages(&handed, &cursor)
+            }
+            Err(turned_away) => {
+                polled.is_over = true;
+                turned_away_response(&turned_away)
+            }
+        };
+        if polled.is_over {
+            transports.polls.forget(polled.outbox.id);
+            polled.leave().await;
+        }
+        *self.until.lock().expect("nothing panics under this lock") = Instant::now() + settings.poll_session;
+        response
+    }
+}
+
+impl Polled {
+    /// Lets the session finish what it is doing, and joins the channels that are new.
+    async fn ready(&mut self, channels: Vec<(ChannelName, Option<Position>)>) -> Result<(), TurnedAway> {
+        self.rest().await;
+        self.waiting.push_front(Work::Tick);
+        let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
+        self.rest().await;
+        match &mut self.seat {
+            Seat::Empty(Some(turned_away)) => Err(turned_away.clone()),
+            Seat::Idle(session) => {
+                let new = channels.into_iter().filter(|it| !session.follows(&it.0)).collect();
+                session.resume(new).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Until the session is through with what it is doing.
+    async fn rest(&mut self) {
+        let is_at_rest = |it: &mut Self, cx: &mut Context<'_>| it.seat.poll_done(cx) || !it.seat.is_busy();
+        std::future::poll_fn(|cx| if is_at_rest(self, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Does what was POSTed while no poll is there to do it.
+    async fn attend(&mut self) {
+        self.rest().await;
+        while let Ok(work) = self.reachable.mailbox.try_recv() {
+            self.waiting.push_back(work);
+            let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
+            self.rest().await;
+        }
+    }
+
+    /// What there is to hand out, as soon as there is something; nothing after `wait`, or when a newer poll has come.
+    async fn wait(&mut self, wait: Duration, newer: impl Future<Output = ()>) -> Handed {
+        let mut newer = std::pin::pin!(newer);
+        let mut timeout = std::pin::pin!(tokio::time::sleep(wait));
+        std::future::poll_fn(|cx| {
+            self.work(cx);
+            let handed = self.outbox.waiting_entries(cx.waker());
+            let is_time = timeout.as_mut().poll(cx).is_ready() || newer.as_mut().poll(cx).is_ready();
+            match is_time || self.is_over || !handed.messages.is_empty() {
+                true => Poll::Ready(handed),
+                false => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn work(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
+            if let Poll::Ready(Some(work)) = self.reachable.mailbox.poll_recv(cx) {
+                self.waiting.push_back(work);
+                is_busy = true;
+            }
+            match self.outbox.take_signal() {
+                Some(Signal::Close(close)) => self.end(&close),
+                Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                None if !is_busy => return,
+                None => {}
+            }
+            if self.seat.go_on(&mut self.waiting, &self.outbox).is_err() || self.is_over {
+                return;
+            }
+        }
+    }
+
+    fn end(&mut self, close: &Close) {
+        self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
+        self.is_over = true;
+    }
+
+    async fn leave(&mut self) {
+        self.outbox.close();
+        std::mem::replace(&mut self.seat, Seat::Empty(None)).finish().await;
+    }
+}
+
+fn messages(handed: &Handed, cursor: &str) -> Response<Body> {
+    let size = handed.messages.iter().map(|it| it.len() + 1).sum::<usize>();
+    let mut json = Vec::with_capacity(size + cursor.len() + 48);
+    json.extend_from_slice(br#"{"messages":["#);
+    for (at, message) in handed.messages.iter().enumerate() {
+        if at > 0 {
+            json.push(b',');
+        }
+        json.extend_from_slice(message);
+    }
+    json.extend_from_slice(format!(r#"],"cursor":"{cursor}","retry":{RETRY_NOW}}}"#).as_bytes());
+    json_response(StatusCode::OK, &String::from_utf8_lossy(&json))
+}
+
+/// A client that may come back is told when, in the body and as a header; one that may not sees it in the status.
+fn turned_away_response(turned_away: &TurnedAway) -> Response<Body> {
+    let mut response = reply_response(&turned_away.reply());
+    if let Some(after) = turned_away.come_back() {
+        let seconds = jittered(after).as_secs_f64().ceil();
+        response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from(seconds as u64));
+    }
+    response
+}
+
+impl std::fmt::Debug for Polled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Polled({})", self.outbox.id)
+    }
+}
