@@ -6,3 +6,5 @@ pub mod backend;
 pub mod channel;
 pub mod drain;
 pub mod peer;
+pub mod proxy;
+pub mod server;

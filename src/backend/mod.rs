@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 pub use body::{Body, RequestBody};
@@ -221,8 +221,7 @@ impl Backend {
         }
         let bad_url = |uri: &Uri| Error::BadUrl(format!("{}://{}", uri.scheme_str().unwrap_or(""), uri.path()));
         let target = Target::of(request.uri()).ok_or_else(|| bad_url(request.uri()))?;
-        let host = HeaderValue::try_from(target.authority()).map_err(|_| bad_url(request.uri()))?;
-        request.headers_mut().insert(HOST, host);
+        request.headers_mut().remove(HOST);
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map(Uri::from).unwrap_or_else(|| Uri::from_static("/"));
         let pool = self.origin(target)?;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response};
 use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
@@ -23,6 +24,8 @@ const LEFT_ASIDE: Duration = Duration::from_secs(3);
 
 pub(super) struct Pool {
     target: Target,
+    /// For requests that bring no `Host`.
+    host: HeaderValue,
     tls: Option<Arc<ClientConfig>>,
     max_connections: usize,
     slots: Arc<Semaphore>,
@@ -94,8 +97,10 @@ async fn sweep(pool: Weak<Pool>, every: Duration) {
 
 impl Pool {
     pub fn new(target: Target, tls: Option<Arc<ClientConfig>>, max_connections: usize) -> Arc<Self> {
+        let host = HeaderValue::try_from(target.authority()).unwrap_or(HeaderValue::from_static("localhost"));
         Arc::new(Self {
             target,
+            host,
             tls,
             max_connections,
             slots: Arc::new(Semaphore::new(max_connections)),
@@ -128,6 +133,9 @@ impl Pool {
         timeouts: Timeouts,
     ) -> Result<Response<Body>, Unsent> {
         let mut request = request;
+        if !request.headers().contains_key(HOST) {
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
         let mut slot = match self.slot(&timeouts).await {
             Ok(slot) => slot,
             Err(error) => return Err(Unsent { error, request: Some(Box::new(request)) }),
