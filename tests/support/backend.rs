@@ -64,7 +64,13 @@ pub struct Reply {
 impl Reply {
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         let body = Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed_unsync();
-        Self { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body, gate: None, closes: false }
+        Self {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body,
+            gate: None,
+            closes: false,
+        }
     }
 
     pub fn ok(body: impl Into<Bytes>) -> Self {

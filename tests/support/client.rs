@@ -52,10 +52,8 @@ impl RawClient {
 
     /// Everything until the end of the connection, however it ends.
     pub async fn read_all(mut self) -> String {
-        soon("the connection closes", async {
-            while self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) > 0 {}
-        })
-        .await;
+        soon("the connection closes", async { while self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) > 0 {} })
+            .await;
         String::from_utf8_lossy(&self.buffer).into_owned()
     }
 }
