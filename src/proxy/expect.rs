@@ -1,5 +1,5 @@
 //! Request bodies on their way in. With `Expect: 100-continue` the client's body is not asked for (hyper would tell the
-//! client to go on) until the backend said so itself, answered, or was silent for a second.
+//! client to go on) until the backend said so itself or was silent for a second.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +47,11 @@ impl Gate {
         self.is_open.store(true, Release);
         self.waiting.wake();
     }
+
+    /// Whether the client's body was asked for.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Acquire)
+    }
 }
 
 /// A client's body, its errors boxed.
@@ -85,8 +90,9 @@ impl Gated {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(patience) = &mut self.patience else { return Poll::Ready(()) };
         self.gate.waiting.register(cx.waker());
-        if !self.gate.is_open.load(Acquire) {
+        if !self.gate.is_open() {
             ready!(patience.as_mut().poll(cx));
+            self.gate.is_open.store(true, Release);
         }
         self.patience = None;
         Poll::Ready(())

@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -65,6 +65,7 @@ impl Proxy {
     /// Does not return when the backend upgrades the connection: that leaves HTTP then.
     pub async fn forward(&self, request: Request<Incoming>, backend: &Backend) -> Response<Body> {
         let (mut head, body) = request.into_parts();
+        let version = head.version;
         let peer = head.extensions.remove::<Peer>().unwrap_or_else(nobody);
         let takeover = head.extensions.remove::<Takeover>();
         let asks_upgrade = takeover.is_some() && body.is_end_stream();
@@ -84,9 +85,7 @@ impl Proxy {
             expect::open_on_continue(&mut request, gate.clone());
         }
         let answer = backend.send(request).await;
-        if let Some(gate) = gate {
-            gate.open();
-        }
+        let is_body_unasked = gate.is_some_and(|gate| !gate.is_open());
 
         match (answer, prepared.upgrade, takeover) {
             (Ok(answer), asked, takeover) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -94,7 +93,14 @@ impl Proxy {
                     Err(unasked) => unasked,
                 }
             }
-            (Ok(answer), ..) => pass_back(answer, record),
+            (Ok(answer), ..) => {
+                let mut answer = pass_back(answer, record);
+                // Some clients would now send a next request, some still the body: nobody could tell which it is.
+                if is_body_unasked && version == Version::HTTP_11 {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
+            }
             (Err(failure), ..) => fail(&failure, record),
         }
     }
