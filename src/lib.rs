@@ -14,11 +14,15 @@
 
 #![forbid(unsafe_code)]
 
-pub mod session;
+pub mod config;
+
+pub mod proxy;
+pub mod server;
 pub mod transport;
-pub mod webhook;
 
 pub mod auth;
+pub mod session;
+pub mod webhook;
 
 pub mod engine;
 pub mod hub;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// Who sent a request, as far as it can be believed. In the extensions of every request `server` hands on.
@@ -37,6 +37,7 @@ pub struct Peer {
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
     /// A tunnel inside HTTP/2 (RFC 8441), or inside anything hyper upgraded.
     Tunnel(Box<TokioIo<Upgraded>>),
 }
@@ -46,6 +47,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(it) => Pin::new(it).poll_read(cx, buf),
             Self::Tls(it) => Pin::new(it).poll_read(cx, buf),
+            Self::Unix(it) => Pin::new(it).poll_read(cx, buf),
             Self::Tunnel(it) => Pin::new(it).poll_read(cx, buf),
         }
     }
@@ -56,7 +58,30 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(it) => Pin::new(it).poll_write(cx, buf),
             Self::Tls(it) => Pin::new(it).poll_write(cx, buf),
+            Self::Unix(it) => Pin::new(it).poll_write(cx, buf),
             Self::Tunnel(it) => Pin::new(it).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(it) => Pin::new(it).poll_write_vectored(cx, bufs),
+            Self::Tls(it) => Pin::new(it).poll_write_vectored(cx, bufs),
+            Self::Unix(it) => Pin::new(it).poll_write_vectored(cx, bufs),
+            Self::Tunnel(it) => Pin::new(it).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(it) => it.is_write_vectored(),
+            Self::Tls(it) => it.is_write_vectored(),
+            Self::Unix(it) => it.is_write_vectored(),
+            Self::Tunnel(it) => it.is_write_vectored(),
         }
     }
 
@@ -64,6 +89,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(it) => Pin::new(it).poll_flush(cx),
             Self::Tls(it) => Pin::new(it).poll_flush(cx),
+            Self::Unix(it) => Pin::new(it).poll_flush(cx),
             Self::Tunnel(it) => Pin::new(it).poll_flush(cx),
         }
     }
@@ -72,6 +98,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(it) => Pin::new(it).poll_shutdown(cx),
             Self::Tls(it) => Pin::new(it).poll_shutdown(cx),
+            Self::Unix(it) => Pin::new(it).poll_shutdown(cx),
             Self::Tunnel(it) => Pin::new(it).poll_shutdown(cx),
         }
     }
@@ -82,6 +109,7 @@ impl fmt::Debug for Stream {
         f.write_str(match self {
             Self::Plain(_) => "Stream::Plain",
             Self::Tls(_) => "Stream::Tls",
+            Self::Unix(_) => "Stream::Unix",
             Self::Tunnel(_) => "Stream::Tunnel",
         })
     }

@@ -1,0 +1,8 @@
+//! Every promise that needs sockets. One target, so that it links once; files are flat, names are promises.
+
+mod proxy;
+mod proxy_failures;
+mod server;
+mod support;
+mod tls;
+mod upgrades;

@@ -1,0 +1,184 @@
+//! TLS in front and behind: names, protocols, replacement, HTTP/2.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Version};
+use http_body_util::{BodyExt, Empty};
+use outrigger::server::tls::{Certificates, Pair, Set};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::backend::{FakeBackend, Reply};
+use crate::support::client::{self, RawClient, say};
+use crate::support::edge::{Edge, Setup};
+use crate::support::{Gate, soon};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// Writes a self-signed certificate for `name` and answers with its pair.
+fn pair(directory: &Path, name: &str) -> Pair {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let (cert, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    Pair::Files { cert, key }
+}
+
+/// The certificate that a client which asks for `name` is shown, as its bytes.
+async fn shown(edge: &Edge, name: &str) -> Vec<u8> {
+    let stream = client::tls(edge.address, name, &[]).await;
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+fn contains(certificate: &[u8], name: &str) -> bool {
+    certificate.windows(name.len()).any(|it| it == name.as_bytes())
+}
+
+#[tokio::test]
+async fn each_name_gets_its_certificate_and_they_are_replaced_under_open_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = FakeBackend::start().await;
+    let load = |names: &[&str]| {
+        let pairs: Vec<Pair> = names.iter().map(|name| pair(directory.path(), name)).collect();
+        Set::load(&pairs, None).unwrap()
+    };
+    let certificates = Certificates::new(load(&["one.example", "two.example"])).unwrap();
+    let mut setup = Setup::before(&[backend.url()]);
+    setup.certificates = Some(certificates.clone());
+    let edge = Edge::start(setup).await;
+    assert!(contains(&shown(&edge, "one.example").await, "one.example"));
+    assert!(contains(&shown(&edge, "two.example").await, "two.example"));
+    assert!(contains(&shown(&edge, "unknown.example").await, "one.example"));
+
+    let mut open = client::tls(edge.address, "one.example", &[]).await;
+    certificates.replace(load(&["three.example"]));
+    assert!(contains(&shown(&edge, "three.example").await, "three.example"));
+    open.write_all(GET).await.unwrap();
+    let mut answer = String::new();
+    soon("the answer over the old connection", open.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.ends_with("hello from the backend"), "{answer}");
+    assert_eq!(backend.next().await.header("x-forwarded-proto"), "https");
+}
+
+#[tokio::test]
+async fn the_protocol_is_what_both_sides_know() {
+    let backend = FakeBackend::start().await;
+    let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
+    for (offered, chosen) in [(&["h2", "http/1.1"][..], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&[], None)] {
+        let stream = client::tls(edge.address, "localhost", offered).await;
+        assert_eq!(stream.get_ref().1.alpn_protocol(), chosen.map(str::as_bytes));
+    }
+}
+
+#[tokio::test]
+async fn http2_requests_pass_side_by_side() {
+    let backend = FakeBackend::start().await;
+    let all = Gate::closed();
+    let held = all.clone();
+    backend.on("/", move |_| Reply::with_trailers("answer", "x-sum", "42").behind(&held));
+    let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
+    let sender = client::http2(edge.address).await;
+    let requests = (0..100).map(|_| {
+        let mut sender = sender.clone();
+        async move {
+            let request = Request::builder().uri("https://example.com/").version(Version::HTTP_2);
+            let request = request.header("te", "trailers").header("cookie", "a=1").header("cookie", "b=2");
+            let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            let body = answer.into_body().collect().await.unwrap();
+            assert_eq!(body.trailers().unwrap()["x-sum"], "42");
+            assert_eq!(body.to_bytes(), "answer");
+        }
+    });
+    let answers = tokio::spawn(join_all(requests.collect::<Vec<_>>()));
+    for _ in 0..100 {
+        let seen = backend.next().await;
+        assert_eq!((seen.header("host"), seen.header("cookie")), ("example.com", "a=1; b=2"));
+    }
+    all.open();
+    soon("every answer", answers).await.unwrap();
+    drop(sender);
+    edge.drained().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_is_joined_through_tls() {
+    let backend = FakeBackend::start().await;
+    backend.echo_upgrades_on("/ws", "websocket");
+    let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
+    let mut stream = client::tls(edge.address, "localhost", &[]).await;
+    stream
+        .write_all(b"GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"welcome hi") {
+        assert!(soon("the echo", stream.read_buf(&mut text)).await.unwrap() > 0);
+    }
+    stream.shutdown().await.unwrap();
+    soon("the end", stream.read_to_end(&mut text)).await.unwrap();
+    assert!(text.ends_with(b"welcome hi bye"), "{}", String::from_utf8_lossy(&text));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_come_is_cut_off() {
+    let backend = FakeBackend::start().await;
+    let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
+    assert_eq!(RawClient::connect(edge.address).await.read_all().await, "");
+    assert_eq!(edge.metric("outrigger_server_handshakes_failed_total{reason=\"timeout\"}"), "1");
+}
+
+#[tokio::test]
+async fn plain_http_on_a_tls_listener_fails_as_a_handshake() {
+    let backend = FakeBackend::start().await;
+    let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
+    say(edge.address, GET).await;
+    edge.metric_becomes("outrigger_server_handshakes_failed_total{reason=\"tls\"}", "1").await;
+    assert!(!backend.has_more().await);
+}
+
+/// An `https` backend that answers each connection once.
+async fn https_backend(certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_https_backend_is_believed_only_with_a_certificate_we_trust() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let port = https_backend(&certified).await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, certified.cert.pem()).unwrap();
+
+    let mut setup = Setup::before(&[format!("https://localhost:{port}")]);
+    setup.backend.ca_file = Some(ca_file.clone());
+    let edge = Edge::start(setup).await;
+    assert!(say(edge.address, GET).await.ends_with("secret"));
+
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&ca_file, other.cert.pem()).unwrap();
+    let mut setup = Setup::before(&[format!("https://localhost:{port}")]);
+    setup.backend.ca_file = Some(ca_file);
+    let edge = Edge::start(setup).await;
+    assert!(say(edge.address, GET).await.starts_with("HTTP/1.1 502 "));
+}
