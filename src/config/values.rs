@@ -1,0 +1,326 @@
+//! The values of the file: parsed at the door, so that nothing inside checks them twice.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::backend::Target;
+use crate::channel::Pattern;
+use crate::server;
+
+/// A value written as one word, with the name its schema gives the form: `format: duration`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+/// What can be written as one word.
+pub trait Word: Sized {
+    /// The `format` in the schema.
+    const FORMAT: &'static str;
+    /// Reads it, or says what would be right.
+    fn read(text: &str) -> Result<Self, String>;
+    fn write(&self) -> String;
+}
+
+pub type Duration = Text<std::time::Duration>;
+pub type Size = Text<Bytes>;
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+pub const fn seconds(seconds: u64) -> Duration {
+    Text(std::time::Duration::from_secs(seconds))
+}
+
+pub const fn kib(kib: usize) -> Size {
+    Text(Bytes(kib * 1024))
+}
+
+impl Word for std::time::Duration {
+    const FORMAT: &'static str = "duration";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit()) {
+            return Err(format!("`{text}` needs a unit: write `{text}s` for seconds"));
+        }
+        humantime::parse_duration(text).map_err(|_| format!("`{text}` is no time such as `30s`, `5m` or `1h`"))
+    }
+
+    fn write(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+impl Word for Bytes {
+    const FORMAT: &'static str = "size";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let unit = UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)));
+        let Some((number, unit)) = unit.or_else(|| Some((text.strip_suffix('B')?, 1))) else {
+            return Err(format!("`{text}` needs a unit: write `64KiB` or `1MiB`"));
+        };
+        let number = number.trim().parse::<usize>().ok().and_then(|it| it.checked_mul(unit));
+        number.map(Self).ok_or_else(|| format!("`{text}` is no size such as `64KiB` or `1MiB`"))
+    }
+
+    fn write(&self) -> String {
+        match UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((name, unit)) => format!("{}{name}", self.0 / unit),
+            None => format!("{}B", self.0),
+        }
+    }
+}
+
+impl Word for server::Address {
+    const FORMAT: &'static str = "address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is no address such as `0.0.0.0:8443` or `unix:/run/outrigger.sock`"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Word for Target {
+    const FORMAT: &'static str = "backend";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Word for Pattern {
+    const FORMAT: &'static str = "pattern";
+
+    fn read(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+
+    fn write(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Word for ipnet::IpNet {
+    const FORMAT: &'static str = "network";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let address = || text.parse::<std::net::IpAddr>().map(Self::from);
+        text.parse().or_else(|_| address()).map_err(|_| format!("`{text}` is no network such as `10.0.0.0/8`"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Word for http::Uri {
+    const FORMAT: &'static str = "url";
+
+    fn read(text: &str) -> Result<Self, String> {
+        Self::from_str(text).map_err(|error| format!("`{text}` is no URL: {error}"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Word for http::HeaderName {
+    const FORMAT: &'static str = "header";
+
+    fn read(text: &str) -> Result<Self, String> {
+        Self::from_str(text).map_err(|_| format!("`{text}` is no header name"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl<T: Word> Text<T> {
+    /// Whether a text is one, for whoever checks a file without making a configuration of it.
+    pub fn check(text: &str) -> Result<(), String> {
+        T::read(text).map(drop)
+    }
+}
+
+impl<T: Word> fmt::Display for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.write())
+    }
+}
+
+impl<T: Word> fmt::Debug for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<T: Copy> Copy for Text<T> {}
+
+impl<'de, T: Word> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        T::read(text.trim()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<T: Word> serde::Serialize for Text<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.write())
+    }
+}
+
+impl<T: Word> JsonSchema for Text<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::FORMAT.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": T::FORMAT })
+    }
+}
+
+/// A secret: the text itself, or the file it is in. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    Text(String),
+    /// Relative to the configuration file; a line break at its end is not part of it.
+    File(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InFile {
+    file: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or `{file: PATH}`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+                InFile::deserialize(MapAccessDeserializer::new(map)).map(|it| Secret::File(it.file))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "format": "secret" },
+                {
+                    "type": "object",
+                    "properties": { "file": { "type": "string", "format": "path" } },
+                    "required": ["file"],
+                    "additionalProperties": false
+                }
+            ]
+        })
+    }
+}
+
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One of something, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one value or a list")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                T::deserialize(StrDeserializer::new(text)).map(|it| vec![it])
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|it| vec![it])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<T>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq))
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData)).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("one or many {}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one.clone(), { "type": "array", "items": one }] })
+    }
+}
