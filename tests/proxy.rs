@@ -84,6 +84,8 @@ async fn trailers_pass_both_ways() {
     sending.await.unwrap();
     assert_eq!((text.as_str(), trailers["x-sum"].to_str().unwrap()), ("body", "42"));
     let seen = backend.next().await;
+    edge.metric_becomes("outrigger_proxy_requests_in_flight", "0").await;
+    assert_eq!(edge.metric("outrigger_proxy_incomplete_total"), "0");
     assert_eq!((&seen.body[..], &seen.trailers.unwrap()["x-count"]), (&b"up"[..], &HeaderValue::from(7)));
 }
 
@@ -205,6 +207,7 @@ async fn an_old_client_gets_an_answer_without_chunks() {
     drop(feed);
     let answer = client.read_all().await;
     assert!(answer.ends_with("\r\n\r\nstreamed") && !answer.contains("chunked"), "{answer}");
+    assert_eq!(backend.next().await.header("forwarded"), "for=127.0.0.1;proto=http");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     } else if wants_trailers {
         head.headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
-    forwarded::set(&mut head.headers, peer, host.as_ref().unwrap_or(&HeaderValue::from_static("")));
+    forwarded::set(&mut head.headers, peer, host.as_ref());
     let request_id = request_id(&mut head.headers);
 
     head.uri = Uri::from(path);
