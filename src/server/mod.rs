@@ -133,9 +133,15 @@ impl Server {
         admission: Arc<Admission>,
         metrics: Metrics,
     ) -> Result<Self, BindError> {
-        let bind = |listener: Listener| match Socket::bind(&listener.address) {
-            Ok(socket) => Ok((socket, listener)),
-            Err(error) => Err(BindError { address: listener.address, error }),
+        let bind = |listener: Listener| {
+            let socket = match (&listener.address, &listener.tls) {
+                (Address::Unix(_), Some(_)) => Err(io::Error::other("TLS is for TCP listeners")),
+                (address, _) => Socket::bind(address),
+            };
+            match socket {
+                Ok(socket) => Ok((socket, listener)),
+                Err(error) => Err(BindError { address: listener.address, error }),
+            }
         };
         let listeners = listeners.into_iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { listeners, policy, admission, metrics })

@@ -121,19 +121,18 @@ fn host(head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
 }
 
 fn path(head: &Parts) -> Result<PathAndQuery, Refusal> {
+    const BAD: Refusal = Refusal::Malformed("The request needs a valid path\n");
     let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let text = path.as_str();
-    let is_for_server = text == "*" && head.method == Method::OPTIONS;
-    let has_control = text.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
-    match text.starts_with('/') || is_for_server {
-        true if !has_control => Ok(path),
-        _ => match text.strip_prefix('?') {
-            // `http://host?query`: an empty path is `/`.
-            Some(_) if !has_control => {
-                PathAndQuery::try_from(format!("/{text}")).map_err(|_| Refusal::Malformed("Bad path\n"))
-            }
-            _ => Err(Refusal::Malformed("Bad path\n")),
-        },
+    if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(BAD);
+    }
+    match text {
+        _ if text.starts_with('/') => Ok(path),
+        "*" if head.method == Method::OPTIONS => Ok(path),
+        // `http://host?query`: an empty path is `/`.
+        _ if text.starts_with('?') => PathAndQuery::try_from(format!("/{text}")).map_err(|_| BAD),
+        _ => Err(BAD),
     }
 }
 
