@@ -307,3 +307,26 @@ async fn a_connection_that_the_backend_gave_up_is_replaced_unseen() {
     let (text, _) = whole(send(edge.address, get("/")).await).await;
     assert_eq!(text, "hello from the backend");
 }
+
+#[tokio::test]
+async fn a_get_may_have_a_body() {
+    let backend = FakeBackend::start().await;
+    let edge = Edge::before(backend.url()).await;
+    for framing in ["transfer-encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n", "content-length: 5\r\n\r\nquery"] {
+        say(edge.address, format!("GET /search HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{framing}")).await;
+        assert_eq!(backend.next().await.body, "query");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_is_not_served_on() {
+    let backend = FakeBackend::start().await;
+    let never = Gate::closed();
+    backend.on("/", move |_| Reply::ok("").behind(&never));
+    let edge = Edge::before(backend.url()).await;
+    let mut client = RawClient::connect(edge.address).await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    backend.next().await;
+    drop(client);
+    edge.metric_becomes("outrigger_proxy_requests_total{status=\"client_left\"}", "1").await;
+}

@@ -80,6 +80,7 @@ impl Proxy {
 
         let gate = expect::is_expected(&head.headers).then(Arc::<Gate>::default);
         let body = outgoing(body, gate.clone());
+        headers::frame(&mut head.headers, &body);
         let mut request = Request::from_parts(head, body);
         if let Some(gate) = &gate {
             expect::open_on_continue(&mut request, gate.clone());
@@ -96,7 +97,7 @@ impl Proxy {
             (Ok(answer), ..) => {
                 let mut answer = pass_back(answer, record);
                 // Some clients would now send a next request, some still the body: nobody could tell which it is.
-                if is_body_unasked && version == Version::HTTP_11 {
+                if is_body_unasked && version < Version::HTTP_2 {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 answer

@@ -45,9 +45,13 @@ impl Record {
         }
     }
 
-    /// The backend gave no answer.
+    /// There is no answer. Where that is the client's doing it is nothing to warn an operator about.
     pub fn failed(&self, reason: &'static str, failure: &backend::Failure) {
         self.metrics.failed(reason);
+        if failure.error.is_senders() {
+            tracing::debug!(error = %failure.error, path = self.uri.path(), "the request did not arrive whole");
+            return;
+        }
         tracing::warn!(
             backend = %failure.target,
             error = %failure.error,

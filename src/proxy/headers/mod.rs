@@ -1,12 +1,13 @@
 //! A request's head as the backend may see it, an answer's head as the client may: what belongs to one connection stays
 //! there (RFC 9110 section 7.6.1), what only we may say is said by us.
 
-use http::header::{self, CONNECTION, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::{X_REQUEST_ID, forwarded};
+use crate::backend::RequestBody;
 use crate::peer::Peer;
 
 /// Headers of one hop that need not be named in `Connection`. `Trailer` is none: hyper writes trailers only with it.
@@ -86,6 +87,13 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     head.version = Version::HTTP_11;
     head.extensions.clear();
     Ok(Prepared { request_id, upgrade })
+}
+
+/// A body of unknown length goes in chunks, also where hyper would expect none (`GET`).
+pub(super) fn frame(headers: &mut HeaderMap, body: &RequestBody) {
+    if matches!(body, RequestBody::Streamed(_)) && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Makes an answer's head ready for the client.
