@@ -1,6 +1,7 @@
 //! TLS in front and behind: names, protocols, replacement, HTTP/2.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -135,6 +136,22 @@ async fn a_handshake_that_does_not_come_is_cut_off() {
     let edge = Edge::start(Setup::before(&[backend.url()]).self_signed()).await;
     assert_eq!(RawClient::connect(edge.address).await.read_all().await, "");
     assert_eq!(edge.metric("outrigger_server_handshakes_failed_total{reason=\"timeout\"}"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_says_nothing_is_let_go_and_one_that_asked_is_not() {
+    let backend = FakeBackend::start().await;
+    let mut setup = Setup::before(&[backend.url()]).self_signed();
+    setup.policy.header_timeout = Duration::from_secs(5);
+    let edge = Edge::start(setup).await;
+    let mut silent = client::tls(edge.address, "localhost", &["h2"]).await;
+    soon("the connection closes", silent.read_to_end(&mut Vec::new())).await.unwrap_or_default();
+    let mut sender = client::http2(edge.address).await;
+    for _ in 0..2 {
+        let request = Request::builder().uri("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(soon("an answer", sender.send_request(request)).await.unwrap().status(), 200);
+        tokio::time::advance(Duration::from_secs(9)).await;
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ pub mod tls;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub struct Policy {
     pub max_connections_per_ip: usize,
     /// Until TLS is up and the PROXY header has been read.
     pub handshake_timeout: Duration,
-    /// Until a whole request head has arrived, idle time included. Longer than the 60 s that an AWS ALB keeps its
+    /// Until a whole request head has arrived, idle time included; over HTTP/2 until the first one has. Longer than the 60 s that an AWS ALB keeps its
     /// connections, so that the balancer is the one who closes.
     pub header_timeout: Duration,
 }
@@ -83,7 +84,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    pub(crate) fn trusts(&self, address: std::net::IpAddr) -> bool {
+    fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
 }

@@ -41,13 +41,14 @@ pub(super) async fn serve_http1<S: Service>(
     let slot = Takeover::default();
     let mut draining = context.draining.clone();
     let requests = context.metrics.requests_http1.clone();
+    let service = HandOn { ends, context, slot: Some(slot.clone()), requests, has_asked: Arc::default() };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(policy.header_timeout)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(stream), HandOn { ends, context, slot: Some(slot.clone()), requests });
+        .serve_connection(TokioIo::new(stream), service);
 
     let end = {
         let mut stop = pin!(draining.requested());
