@@ -77,10 +77,11 @@ impl Record {
         );
     }
 
-    /// The backend said `101` to a request that did not ask for that.
-    pub fn unasked_upgrade(&self) {
-        self.metrics.failed("unasked_upgrade");
-        tracing::warn!(path = self.uri.path(), request_id = self.request_id(), "the backend upgraded unasked");
+    /// The backend's answer cannot be passed on.
+    pub fn unusable(&self, reason: &'static str) {
+        self.metrics.failed(reason);
+        let (path, request_id) = (self.uri.path(), self.request_id());
+        tracing::warn!(reason, method = %self.method, path, request_id, "unusable answer from the backend");
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {

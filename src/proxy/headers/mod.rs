@@ -59,7 +59,9 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    check_transfer_coding(&head.headers)?;
+    if !is_plainly_framed(&head.headers) {
+        return Err(Refusal::TransferCoding);
+    }
     let host = host(head)?;
     let path = path(head)?;
     let upgrade = asked_upgrade(head, upgrades);
@@ -101,12 +103,13 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     strip(headers);
 }
 
-fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+/// No transfer coding but `chunked`: hyper takes off that one alone, and the others would be lost with their header.
+pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Refusal::TransferCoding),
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 
