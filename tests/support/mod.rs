@@ -1,5 +1,6 @@
 //! What the tests speak through: a backend that does as it is told, the edge in front of it, clients.
 
+pub mod app;
 pub mod backend;
 pub mod client;
 pub mod edge;
