@@ -4,6 +4,7 @@ pub mod app;
 pub mod backend;
 pub mod client;
 pub mod edge;
+pub mod events;
 
 use std::future::Future;
 use std::sync::Arc;
