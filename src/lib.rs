@@ -14,9 +14,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod config;
 
 pub mod proxy;
+pub mod routes;
 pub mod server;
 pub mod transport;
 

@@ -1,8 +1,11 @@
 //! Every promise that needs sockets. One target, so that it links once; files are flat, names are promises.
 
+mod poll;
 mod proxy;
 mod proxy_failures;
 mod server;
+mod sse;
 mod support;
 mod tls;
 mod upgrades;
+mod websocket;

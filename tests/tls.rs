@@ -53,7 +53,7 @@ async fn each_name_gets_its_certificate_and_they_are_replaced_under_open_connect
         let pairs: Vec<Pair> = names.iter().map(|name| pair(directory.path(), name)).collect();
         Set::load(&pairs, None).unwrap()
     };
-    let certificates = Certificates::new(load(&["one.example", "two.example"])).unwrap();
+    let certificates = Certificates::new(load(&["one.example", "two.example"]).into()).unwrap();
     let mut setup = Setup::before(&[backend.url()]);
     setup.certificates = Some(certificates.clone());
     let edge = Edge::start(setup).await;
@@ -62,7 +62,7 @@ async fn each_name_gets_its_certificate_and_they_are_replaced_under_open_connect
     assert!(contains(&shown(&edge, "unknown.example").await, "one.example"));
 
     let mut open = client::tls(edge.address, "one.example", &[]).await;
-    certificates.replace(load(&["three.example"]));
+    certificates.replace(load(&["three.example"]).into());
     assert!(contains(&shown(&edge, "three.example").await, "three.example"));
     open.write_all(GET).await.unwrap();
     let mut answer = String::new();
@@ -180,7 +180,7 @@ async fn a_websocket_may_come_over_http2_where_that_is_offered() {
     };
     let listener = Listener {
         address: Address::Tcp(([127, 0, 0, 1], 0).into()),
-        tls: Some(Certificates::new(Set::load(&[Pair::SelfSigned], None).unwrap()).unwrap()),
+        tls: Some(Certificates::new(Set::load(&[Pair::SelfSigned], None).unwrap().into()).unwrap()),
         proxy_protocol: false,
         redirect_to_https: None,
         http2_connect: true,
@@ -203,7 +203,7 @@ async fn session_tickets_outlive_a_replaced_certificate() {
     let directory = tempfile::tempdir().unwrap();
     let backend = FakeBackend::start().await;
     let load = |name: &str| Set::load(&[pair(directory.path(), name)], None).unwrap();
-    let certificates = Certificates::new(load("one.example")).unwrap();
+    let certificates = Certificates::new(load("one.example").into()).unwrap();
     let mut setup = Setup::before(&[backend.url()]);
     setup.certificates = Some(certificates.clone());
     let edge = Edge::start(setup).await;
@@ -215,7 +215,7 @@ async fn session_tickets_outlive_a_replaced_certificate() {
         stream.get_ref().1.handshake_kind()
     };
     assert_ne!(visit().await, Some(HandshakeKind::Resumed));
-    certificates.replace(load("two.example"));
+    certificates.replace(load("two.example").into());
     assert_eq!(visit().await, Some(HandshakeKind::Resumed));
 }
 
