@@ -17,6 +17,8 @@
 pub mod app;
 pub mod config;
 
+pub mod admin;
+pub mod api;
 pub mod proxy;
 pub mod routes;
 pub mod server;
