@@ -1,7 +1,7 @@
 //! Walks a file along the JSON Schema, the one that editors complete with, and collects everything that does not fit.
 //! What fits comes out as JSON: variables put in, paths absolute, `{file: …}` replaced by what the file holds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::problem::{Place, Problem};
 use super::tree::{Entry, Node, Value};
 use super::values::{FILE, PATH, SECRET, check};
+use super::watch::Files;
 
 pub struct Reader<'a> {
     schema: &'a Json,
@@ -17,8 +18,8 @@ pub struct Reader<'a> {
     pub problems: Vec<Problem>,
     /// Paths (`channels.0.match`) of values that do not fit, so that nobody reasons about what stands in for them.
     pub broken: Vec<String>,
-    /// Every file that the configuration names.
-    pub files: BTreeSet<PathBuf>,
+    /// Every file that the configuration names, readable or not.
+    pub files: Files,
     /// Of lists that lost items: where the others stood.
     pub places: HashMap<String, Vec<usize>>,
 }
@@ -41,7 +42,7 @@ struct Accepted<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(schema: &'a Json, base: &'a Path) -> Self {
-        Self { schema, base, problems: Vec::new(), broken: Vec::new(), files: BTreeSet::new(), places: HashMap::new() }
+        Self { schema, base, problems: Vec::new(), broken: Vec::new(), files: Files::default(), places: HashMap::new() }
     }
 
     /// The whole file. What is missing is left out, and what does not fit too: defaults stand in for both.
@@ -141,8 +142,8 @@ impl<'a> Reader<'a> {
     /// A file that is named has to be there and readable.
     fn file(&mut self, name: &str) -> Result<PathBuf, String> {
         let path = self.base.join(name);
-        // Watched even if it is missing now: it may come.
-        self.files.insert(path.clone());
+        // Watched even if it is missing now: it may come. Noted before it is read: what changes in between is noticed.
+        self.files.note(path.clone());
         match std::fs::File::open(&path).and_then(|it| it.metadata()) {
             Ok(it) if it.is_dir() => Err(format!("`{}` is a directory", path.display())),
             Ok(_) => Ok(path),
@@ -281,7 +282,7 @@ fn suggestion<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> String {
 }
 
 /// `No such file or directory`, without the number the system gives it.
-fn plain(error: &std::io::Error) -> String {
+pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
