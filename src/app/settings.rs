@@ -1,6 +1,5 @@
 //! From the file's sections to each owner's plain settings. Nothing is decided here; a value only changes its shape.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::channel::Retention;
@@ -40,12 +39,11 @@ pub(super) fn server(config: &Config) -> server::Policy {
     }
 }
 
-pub(super) fn pairs(tls: &config::Tls, base: &Path) -> Vec<server::tls::Pair> {
+pub(super) fn pairs(tls: &config::Tls) -> Vec<server::tls::Pair> {
     match tls {
         config::Tls::SelfSigned => vec![server::tls::Pair::SelfSigned],
         config::Tls::Pairs(OneOrMany(pairs)) => {
-            let files =
-                |it: &config::Pair| server::tls::Pair::Files { cert: base.join(&it.cert), key: base.join(&it.key) };
+            let files = |it: &config::Pair| server::tls::Pair::Files { cert: it.cert.clone(), key: it.key.clone() };
             pairs.iter().map(files).collect()
         }
     }

@@ -18,7 +18,8 @@ pub struct Change {
 }
 
 /// Sockets are bound and the engine is opened once, when the node starts.
-const NEEDS_RESTART: [&str; 3] = ["api.listen", "engine", "realtime.http2_websocket"];
+const NEEDS_RESTART: [&str; 6] =
+    ["api.listen", "api.idempotency", "engine", "limits.channels", "positions", "realtime.http2_websocket"];
 
 /// Everything that differs, in the order of the file.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
@@ -65,7 +66,7 @@ fn compare(key: &str, from: &Json, to: &Json, changes: &mut Vec<Change>) {
 
 /// A listener's certificate reloads; where it listens, and whether with TLS at all, does not.
 fn needs_restart(key: &str) -> bool {
-    NEEDS_RESTART.contains(&key) || key.starts_with("listen.") || key == "api.tls"
+    NEEDS_RESTART.contains(&key) || (key.starts_with("listen.") && !key.contains(".tls.")) || key == "api.tls"
 }
 
 /// The secrets that both have at the same key. Those that come or go show in the JSON, masked.
