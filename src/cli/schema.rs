@@ -1,0 +1,8 @@
+use super::Error;
+use crate::config;
+
+/// An editor finds it by `# yaml-language-server: $schema=outrigger.schema.json` in the first line of the file.
+pub fn run() -> Result<(), Error> {
+    println!("{:#}", config::schema());
+    Ok(())
+}
