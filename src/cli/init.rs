@@ -7,7 +7,7 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 
-use super::{CONFIG, Error};
+use super::{CONFIG, Error, say};
 use crate::backend::Target;
 
 #[derive(Debug, clap::Args)]
@@ -31,8 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let Arguments { upstream, config } = arguments;
     let secrets = Secrets::fresh()?;
     write_new(config, &file(upstream, &secrets))?;
-    print!("{}", steps(config, upstream, &secrets));
-    Ok(())
+    say(steps(config, upstream, &secrets))
 }
 
 impl Secrets {
@@ -124,7 +123,7 @@ Wrote {path}, with fresh secrets. Four steps:
      outrigger token --user 42 --channel 'room.*'{flag}
 
      <script>
-       const socket = new WebSocket(`ws://${{location.host}}/realtime?token=${{token}}`)
+       const socket = new WebSocket(location.origin.replace('http', 'ws') + '/realtime?token=' + token)
        socket.onopen = () => socket.send(JSON.stringify({{ type: 'subscribe', channel: 'room.1' }}))
        socket.onmessage = (event) => console.log(JSON.parse(event.data))
      </script>

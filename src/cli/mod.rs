@@ -12,6 +12,7 @@ mod schema;
 mod tail;
 mod token;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -104,6 +105,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
 /// The configuration a command speaks about.
 fn load(path: Option<&Path>) -> Result<Loaded, Error> {
     config::load(path.unwrap_or(Path::new(CONFIG))).map_err(Error::Config)
+}
+
+/// Writes a line for whoever reads stdout; a reader that went away (`| head`) ends the command, and that is all.
+fn say(line: impl std::fmt::Display) -> Result<(), Error> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(Error::failed),
+    }
 }
 
 /// `2 errors, 1 warning`

@@ -4,11 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::node::{self, Node};
-use super::{Error, Where};
+use super::{Error, Where, say};
 use crate::config::Scope;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// room.5
     channel: String,
     /// What to publish; `-` reads it from stdin
     json: String,
@@ -43,7 +44,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
     }
     let was_taken = response.status().is_success();
     let receipt = node::text(response.into_body()).await?;
-    println!("{}", receipt.trim());
+    say(receipt.trim())?;
     if was_taken { Ok(()) } else { Err(Error::Failed("it was not taken".into())) }
 }
 

@@ -3,11 +3,12 @@ use http::Method;
 use http_body_util::BodyExt;
 
 use super::node::{self, Node};
-use super::{Error, Where};
+use super::{Error, Where, say};
 use crate::config::Scope;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// room.5
     channel: String,
     #[command(flatten)]
     node: Where,
@@ -40,7 +41,7 @@ async fn follow(node: &Node, channel: &str) -> Result<(), Error> {
         while let Some(line) = lines.next() {
             // Events of other kinds tell a client about its session; each message is one line of data.
             if let Some(data) = line.strip_prefix("data:").filter(|_| lines.is_message) {
-                println!("{}", data.strip_prefix(' ').unwrap_or(data));
+                say(data.strip_prefix(' ').unwrap_or(data))?;
             }
         }
         if lines.text.len() > MAX_LINE {

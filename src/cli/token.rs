@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
-use super::{Error, load};
+use super::{Error, load, say};
 use crate::app;
 use crate::auth::{Identity, Settings, Signer, ToSign, Verifier};
 use crate::backend::Backend;
@@ -24,7 +24,9 @@ pub struct Arguments {
 enum Verify {
     /// Say what a token holds and whether it is accepted; exit code 0 if it is, else 1
     Verify {
+        /// As the client would send it
         token: String,
+        /// The configuration with the key; outrigger.yaml if there is one here
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -39,11 +41,12 @@ struct Sign {
     #[arg(long = "channel", value_name = "PATTERN")]
     channels: Vec<String>,
     /// How long it is valid
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Duration,
     /// A further claim, as NAME=JSON or NAME=TEXT
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, Value)>,
+    /// The configuration with the key; outrigger.yaml if there is one here
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -67,7 +70,7 @@ fn sign(arguments: Sign) -> Result<(), Error> {
     let loaded = load(config.as_deref())?;
     let signer = Signer::build(&settings(&loaded)?).map_err(|error| Error::Usage(error.to_string()))?;
     let claims: Map<String, Value> = claims.into_iter().collect();
-    println!("{}", signer.sign(&ToSign { user, channels, ttl, claims }));
+    say(signer.sign(&ToSign { user, channels, ttl, claims }))?;
     Ok(())
 }
 
@@ -76,11 +79,11 @@ async fn verify(token: &str, loaded: &Loaded) -> Result<(), Error> {
     let verifier = Verifier::build(&settings(loaded)?, &Arc::new(backend), None).map_err(Error::failed)?;
     let explained = verifier.explain(token.trim()).await;
     for (name, part) in [("header", &explained.header), ("claims", &explained.claims)] {
-        println!("{name:9} {}", part.as_deref().unwrap_or("cannot be read"));
+        say(format_args!("{name:9} {}", part.as_deref().unwrap_or("cannot be read")))?;
     }
     match explained.verdict {
         Ok(identity) => {
-            println!("{:9} {}", "accepted", describe(&identity));
+            say(format_args!("{:9} {}", "accepted", describe(&identity)))?;
             Ok(())
         }
         Err(refused) => Err(Error::Failed(format!("refused: {refused}"))),

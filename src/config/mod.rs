@@ -8,6 +8,8 @@
 
 mod check;
 mod diff;
+#[cfg(test)]
+mod example;
 mod load;
 mod problem;
 mod reader;

@@ -97,10 +97,10 @@ pub enum Tls {
 #[serde(deny_unknown_fields)]
 pub struct Pair {
     /// The certificate chain, leaf first.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(extend("format" = "path"), example = &"cert.pem")]
     pub cert: PathBuf,
     /// Its private key.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(extend("format" = "path"), example = &"key.pem")]
     pub key: PathBuf,
 }
 
@@ -340,6 +340,7 @@ pub enum Algorithm {
 pub struct Rule {
     /// `*` is one dot-separated segment, `**` the rest, {user} the client's own id.
     #[serde(rename = "match")]
+    #[schemars(example = &"room.*")]
     pub pattern: Text<Pattern>,
     /// Who may follow: public (everybody), user (who has an id), grant (whose token says so), webhook (whom the backend allows).
     #[serde(default)]
@@ -477,10 +478,13 @@ impl Default for Api {
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// How logs call it.
+    #[schemars(example = &"backend")]
     pub name: String,
     /// The key itself, sent as `Authorization: Bearer …`.
+    #[schemars(example = &"${PUSH_KEY}")]
     pub key: Secret,
     /// push, read, admin (which includes both).
+    #[schemars(example = [Scope::Push, Scope::Read])]
     pub scope: Vec<Scope>,
 }
 

@@ -278,3 +278,29 @@ fn a_difference_names_its_keys_and_what_takes_a_restart() {
         assert!(change.starts_with(expected_change), "{change}");
     }
 }
+
+/// `UPDATE=1 cargo test example` writes the file anew.
+#[test]
+fn the_example_holds_every_key_with_its_sentence_and_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yaml");
+    let expected = example::example(&schema());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == expected, "config.example.yaml is not what the code says: UPDATE=1 cargo test example");
+    assert_eq!(read(&expected).unwrap().config, Config::default());
+
+    // With the comments taken in, every key of the schema is there, and each fits.
+    let taken_in = expected.lines().filter(|it| !it.trim_start().starts_with("# ")).map(|it| it.replacen('#', "", 1));
+    let mut lines: Vec<String> = taken_in.collect();
+    for at in (1..lines.len()).rev() {
+        let key = |line: &str| line.split(": ").next().map(|it| it.trim_end_matches(':').to_owned());
+        if key(&lines[at]) == key(&lines[at - 1]) {
+            lines.remove(at - 1);
+        }
+    }
+    let found = complaints(&lines.join("\n"));
+    let is_expected = |it: &String| it.contains("cannot read") || it.contains("PUSH_KEY") || it.contains("warning");
+    assert!(found.iter().all(is_expected), "{found:#?}");
+}
