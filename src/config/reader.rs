@@ -92,9 +92,12 @@ impl<'a> Reader<'a> {
         }
         let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
         let missing: Vec<&str> = required.filter(|key| !object.contains_key(*key)).collect();
-        // Said once: a value that does not fit has had its complaint.
-        for key in missing.iter().filter(|key| node.entry(key).is_none()) {
-            self.problem(node.place, format!("`{key}` is missing here"), &join(path, key));
+        // A value that does not fit has had its complaint.
+        let absent: Vec<&str> = missing.iter().copied().filter(|key| node.entry(key).is_none()).collect();
+        match &absent[..] {
+            [] => {}
+            [one] => drop(self.problem(node.place, format!("`{one}` is missing here"), path)),
+            several => drop(self.problem(node.place, format!("{} are missing here", quoted(several)), path)),
         }
         if missing.is_empty() { Some(Json::Object(object)) } else { None }
     }
@@ -135,7 +138,14 @@ impl<'a> Reader<'a> {
             Some(format) => check(format, text).map(|()| text.into()),
             None if !accepted.words.is_empty() => Err(one_of(text, &accepted.words)),
             None if accepted.items.is_some() => Err(format!("expected a list: write `[{text}]`")),
-            None => Err(format!("`{text}` cannot stand here; expected {}", accepted.describe())),
+            None => {
+                let is_key =
+                    |it: &(&str, &str)| accepted.object.is_some_and(|object| object["properties"].get(it.0).is_some());
+                let glued = text.split_once(':').filter(is_key);
+                let instead = glued.map(|(key, value)| format!("write `{key}: {value}` with a space"));
+                let instead = instead.unwrap_or_else(|| format!("expected {}", accepted.describe()));
+                Err(format!("`{text}` cannot stand here; {instead}"))
+            }
         }
     }
 
@@ -235,10 +245,11 @@ impl Accepted<'_> {
         forms.extend(self.words.iter().map(|it| format!("`{it}`")));
         forms.extend(self.text.map(|format| if format.is_empty() { "a text".into() } else { format!("a {format}") }));
         if let Some(properties) = self.object.and_then(|it| it.get("properties")).and_then(Json::as_object) {
-            let keys: Vec<String> = properties.keys().take(SOME).map(|it| format!("`{it}`")).collect();
+            let keys: Vec<&str> = properties.keys().take(SOME).map(String::as_str).collect();
             let more = if properties.len() > SOME { ", …" } else { "" };
-            forms.push(format!("the keys {}{more}", keys.join(", ")));
+            forms.push(format!("keys such as {}{more}", quoted(&keys)));
         }
+        forms.extend(self.null.then(|| "`null` for none".to_owned()));
         forms.extend(self.items.map(|_| if forms.is_empty() { "a list".to_owned() } else { "a list of such".into() }));
         forms.join(" or ")
     }
@@ -259,8 +270,7 @@ fn one_of(text: &str, words: &[&str]) -> String {
     if !nearest.is_empty() {
         return format!("`{text}` is not known{nearest}");
     }
-    let words: Vec<String> = words.iter().map(|it| format!("`{it}`")).collect();
-    format!("`{text}` is not known; expected {}", words.join(", "))
+    format!("`{text}` is not known; expected {}", quoted(words))
 }
 
 fn key_instead<'w>(key: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {
@@ -268,8 +278,12 @@ fn key_instead<'w>(key: &str, known: impl Iterator<Item = &'w str> + Clone) -> S
     if !nearest.is_empty() {
         return nearest;
     }
-    let known: Vec<String> = known.map(|it| format!("`{it}`")).collect();
-    format!("; the keys here are {}", known.join(", "))
+    format!("; the keys here are {}", quoted(&known.collect::<Vec<_>>()))
+}
+
+/// `a`, `b`
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What somebody probably meant; nothing rather than a wild guess.

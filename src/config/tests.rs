@@ -122,6 +122,14 @@ fn what_is_no_yaml_is_said_with_its_usual_reason() {
         complaints("auth:\n  jwt: { secret: ${SECRET} }\n"),
         ["2:19: inside braces a variable needs quotes: write \"${SECRET}\""]
     );
+    assert_eq!(
+        complaints("channels:\n  - match: **\n"),
+        ["2:12: a value that begins with `*` needs quotes: write \"**\""]
+    );
+    assert_eq!(
+        complaints("upstream:\n  url: http://a\n ca: x\n"),
+        ["3:2: this line is indented unlike those above it, or a `:` is missing"]
+    );
     assert_eq!(complaints("upstream:\n  url: \"http://x\n"), ["2:8: unclosed quote"]);
     assert_eq!(complaints("{}\n---\n{}\n"), ["2:1: a second document begins here; the file is one document"]);
     let empty = read("# nothing\n").unwrap_err().to_string();
@@ -137,7 +145,7 @@ fn each_wrong_value_says_what_would_be_right() {
         ("trusted_proxies: [ten]", "1:19: `ten` is no network such as `10.0.0.0/8`"),
         (
             "realtime: yes",
-            "1:11: `yes` cannot stand here; expected the keys `path`, `allowed_origins`, `heartbeat`, `compression`, …",
+            "1:11: `yes` cannot stand here; expected keys such as `path`, `allowed_origins`, `heartbeat`, `compression`, …",
         ),
         ("auth: { anonymous: yes }", "1:20: `yes` is neither `true` nor `false`"),
         ("realtime: { outbox: 64 }", "1:21: `64` needs a unit: write `64KiB` or `1MiB`"),
@@ -153,6 +161,12 @@ fn each_wrong_value_says_what_would_be_right() {
             "telemetry: { log: inof }",
             "1:19: `inof` is no level: error, warn, info, debug, trace, or `outrigger::proxy=debug,info`",
         ),
+        (
+            "realtime: { compression: off }",
+            "1:26: `off` cannot stand here; expected keys such as `threshold`, `level` or `null` for none",
+        ),
+        ("api: { keys: [ { name: a } ] }", "1:16: `key`, `scope` are missing here"),
+        ("upstream:\n  url:http://a", "2:3: `url:http://a` cannot stand here; write `url: http://a` with a space"),
         ("data: null", "1:1: unknown key `data`"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
@@ -206,6 +220,7 @@ fn keys_that_contradict_each_other_are_found() {
             "3:14: `publish: webhook` asks the backend, but `publish` is not in",
         ),
         ("channels: [ { match: 'a.**' }, { match: a.b } ]", "1:41: warning: this rule is never used: `a.**` above it"),
+        ("realtime: { path: realtime }", "1:19: `realtime` is no path such as `/realtime`"),
         ("webhooks: { url: /w }", "1:1: `webhooks.secret` is missing"),
         ("webhooks: { url: / }", "1:18: the public listeners answer this path with 404"),
         ("webhooks: { url: /realtime/hook }", "1:18: everything under `/realtime` is answered here"),

@@ -225,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, other) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&file, "one").unwrap();
-        let as_read = files(&[file.clone()]);
+        let as_read = files(std::slice::from_ref(&file));
         std::fs::write(&file, "two").unwrap();
         let mut watch = Watch::start(as_read).unwrap();
         assert_eq!(cause(&mut watch).await, Cause::Files);
@@ -241,7 +241,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("cert.pem");
         let mut watch = Watch::start(Files::default()).unwrap();
-        watch.follow(files(&[missing.clone()]));
+        watch.follow(files(std::slice::from_ref(&missing)));
         tokio::task::yield_now().await;
         std::fs::write(&missing, "here").unwrap();
         assert_eq!(cause(&mut watch).await, Cause::Files);
