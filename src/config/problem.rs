@@ -127,6 +127,7 @@ impl Problems {
         let kind = if *severity == Severity::Warning { "warning: " } else { "" };
         match place {
             Some(Place { line, column, .. }) => format!("{name}:{line}:{column}: {kind}{message}"),
+            None if name.is_empty() => format!("{kind}{message}"),
             None => format!("{name}: {kind}{message}"),
         }
     }

@@ -137,15 +137,7 @@ impl<'a> Reader<'a> {
             Some(PATH) => self.file(text).map(|it| it.to_string_lossy().into()),
             Some(format) => check(format, text).map(|()| text.into()),
             None if !accepted.words.is_empty() => Err(one_of(text, &accepted.words)),
-            None if accepted.items.is_some() => Err(format!("expected a list: write `[{text}]`")),
-            None => {
-                let is_key =
-                    |it: &(&str, &str)| accepted.object.is_some_and(|object| object["properties"].get(it.0).is_some());
-                let glued = text.split_once(':').filter(is_key);
-                let instead = glued.map(|(key, value)| format!("write `{key}: {value}` with a space"));
-                let instead = instead.unwrap_or_else(|| format!("expected {}", accepted.describe()));
-                Err(format!("`{text}` cannot stand here; {instead}"))
-            }
+            None => Err(accepted.refuse(text)),
         }
     }
 
@@ -238,6 +230,20 @@ impl<'a> Reader<'a> {
 }
 
 impl Accepted<'_> {
+    /// Why a text cannot stand where keys or a list belong.
+    fn refuse(&self, text: &str) -> String {
+        if self.items.is_some() {
+            return format!("expected a list: write `[{text}]`");
+        }
+        let properties = self.object.and_then(|it| it.get("properties"));
+        let is_key = |it: &(&str, &str)| properties.is_some_and(|known| known.get(it.0).is_some());
+        let instead = match text.split_once(':').filter(is_key) {
+            Some((key, value)) => format!("write `{key}: {value}` with a space"),
+            None => format!("expected {}", self.describe()),
+        };
+        format!("`{text}` cannot stand here; {instead}")
+    }
+
     fn describe(&self) -> String {
         let mut forms = Vec::new();
         forms.extend(self.bool.then(|| "`true` or `false`".to_owned()));
