@@ -50,8 +50,8 @@ pub fn without_file(upstream: Target) -> Loaded {
     let upstream = Upstream { url: OneOrMany(vec![Text(upstream)]), ..Upstream::default() };
     let config = Config { upstream, ..Config::default() };
     let source = Source::new("", "", Vec::new());
-    let missing = "there is no configuration file: requests pass through, but nobody can follow a channel: there are no rules for channels, no way to \
-                   tell clients apart and no key for the backend to push with; `outrigger init` writes a file with all three";
+    let missing = "there is no configuration file: requests pass through, but nobody can follow a channel, for want of \
+                   rules, of a way to tell clients apart and of a key to push with; `outrigger init` writes all three";
     let warnings = Problems::new(source, vec![Problem::warning(None, missing)]);
     Loaded { config, warnings, path: None, files: Files::default() }
 }

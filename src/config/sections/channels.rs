@@ -12,10 +12,12 @@ pub struct Rule {
     #[serde(rename = "match")]
     #[schemars(example = &"room.*")]
     pub pattern: Text<Pattern>,
-    /// Who may follow: public (everybody), user (who has an id), grant (whose token says so), webhook (whom the backend allows).
+    /// Who may follow: public (everybody), user (who has an id), grant (whose token says so), webhook (whom the
+    /// backend allows).
     #[serde(default)]
     pub subscribe: Subscribe,
-    /// What becomes of a client's publication: none (refused), webhook (the backend is told), broadcast (it goes to the subscribers), webhook+broadcast (the backend is asked first).
+    /// What becomes of a client's publication: none (refused), webhook (the backend is told), broadcast (it goes to
+    /// the subscribers), webhook+broadcast (the backend is asked first).
     #[serde(default)]
     pub publish: Publish,
     /// What is kept for clients that come back.

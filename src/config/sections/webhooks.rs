@@ -6,7 +6,8 @@ use crate::config::values::{Duration, OneOrMany, Secret, Text, seconds};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhooks {
-    /// A path on the backend, which the public listeners then answer with 404, or an absolute URL. Without it nothing is asked.
+    /// A path on the backend, which the public listeners then answer with 404, or an absolute URL. Without it nothing
+    /// is asked.
     pub url: Option<Text<http::Uri>>,
     /// Signs each question (Standard Webhooks): whsec_…; a list rotates, the first is the newest.
     pub secret: OneOrMany<Secret>,
