@@ -136,7 +136,6 @@ impl<'a> Reader<'a> {
         match accepted.text {
             Some(PATH) => self.file(text).map(|it| it.to_string_lossy().into()),
             Some(format) => check(format, text).map(|()| text.into()),
-            None if !accepted.words.is_empty() => Err(one_of(text, &accepted.words)),
             None => Err(accepted.refuse(text)),
         }
     }
@@ -147,19 +146,17 @@ impl<'a> Reader<'a> {
         // Watched even if it is missing now: it may come. Noted before it is read: what changes in between is noticed.
         self.files.note(path.clone());
         match std::fs::File::open(&path).and_then(|it| it.metadata()) {
-            Ok(it) if it.is_dir() => Err(format!("`{}` is a directory", path.display())),
-            Ok(_) => Ok(path),
+            Ok(it) if it.is_file() => Ok(path),
+            Ok(_) => Err(format!("`{}` is no file", path.display())),
             Err(error) => Err(format!("cannot read `{}`: {}", path.display(), plain(&error))),
         }
     }
 
     fn secret_file(&mut self, node: &Node, entries: &[Entry], path: &str) -> Option<Json> {
-        let [Entry { key, node: Node { place, value: Value::Scalar(name) }, .. }] = entries else {
-            return self.problem(node.place, "expected a text or `{file: PATH}`", path);
+        let (place, name) = match entries {
+            [Entry { key, node: Node { place, value: Value::Scalar(name) }, .. }] if key == FILE => (place, name),
+            _ => return self.problem(node.place, "expected a text or `{file: PATH}`", path),
         };
-        if key != FILE {
-            return self.problem(node.place, "expected a text or `{file: PATH}`", path);
-        }
         let read = self.file(name).and_then(|path| {
             let text = std::fs::read_to_string(&path);
             text.map_err(|error| format!("cannot read `{}`: {}", path.display(), plain(&error)))
@@ -230,9 +227,13 @@ impl<'a> Reader<'a> {
 }
 
 impl Accepted<'_> {
-    /// Why a text cannot stand where keys or a list belong.
+    /// Why a text cannot stand where one of a few words, keys or a list belong.
     fn refuse(&self, text: &str) -> String {
-        if self.items.is_some() {
+        let nearest = suggestion(text, self.words.iter().copied());
+        if !self.words.is_empty() && (self.object.is_none() || !nearest.is_empty()) {
+            return one_of(text, &self.words, &nearest);
+        }
+        if self.items.is_some() && self.object.is_none() {
             return format!("expected a list: write `[{text}]`");
         }
         let properties = self.object.and_then(|it| it.get("properties"));
@@ -271,12 +272,11 @@ fn integer(text: &str, schema: &Map<String, Json>) -> Result<Json, String> {
     }
 }
 
-fn one_of(text: &str, words: &[&str]) -> String {
-    let nearest = suggestion(text, words.iter().copied());
-    if !nearest.is_empty() {
-        return format!("`{text}` is not known{nearest}");
+fn one_of(text: &str, words: &[&str], nearest: &str) -> String {
+    match nearest {
+        "" => format!("`{text}` is not known; expected {}", quoted(words)),
+        nearest => format!("`{text}` is not known{nearest}"),
     }
-    format!("`{text}` is not known; expected {}", quoted(words))
 }
 
 fn key_instead<'w>(key: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {

@@ -167,6 +167,12 @@ fn each_wrong_value_says_what_would_be_right() {
         ),
         ("api: { keys: [ { name: a } ] }", "1:16: `key`, `scope` are missing here"),
         ("upstream:\n  url:http://a", "2:3: `url:http://a` cannot stand here; write `url: http://a` with a space"),
+        (
+            "listen: [ { tls: true } ]",
+            "1:18: `true` cannot stand here; expected `self_signed` or keys such as `cert`, `key` or `null` for none",
+        ),
+        ("listen: [ { tls: self_singed } ]", "1:18: `self_singed` is not known; did you mean `self_signed`?"),
+        ("upstream: { ca: / }", "1:17: `/` is no file"),
         ("data: null", "1:1: unknown key `data`"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
