@@ -15,7 +15,9 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
 
 pub mod admin;
 pub mod api;

@@ -5,6 +5,7 @@ mod generation;
 mod metrics;
 mod operate;
 mod settings;
+mod trial;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,9 @@ use crate::transport::Transports;
 use crate::{admin, api, proxy, routes, webhook};
 pub use generation::Error as CannotBuild;
 use generation::{Counters, Generation};
+/// What commands make of a configuration without running it.
+pub(crate) use settings::{backend as backend_settings, jwt as token_settings};
+pub use trial::try_out;
 
 /// A node, listening.
 pub struct App {

@@ -125,8 +125,12 @@ pub fn token_for(user: &str, channels: &[&str], ttl: std::time::Duration) -> Str
         user_claim: vec!["sub".into()],
         ..auth::Settings::default()
     };
-    let what =
-        auth::ToSign { user: Some(user.into()), channels: channels.iter().map(ToString::to_string).collect(), ttl };
+    let what = auth::ToSign {
+        user: Some(user.into()),
+        channels: channels.iter().map(ToString::to_string).collect(),
+        ttl,
+        ..auth::ToSign::default()
+    };
     auth::Signer::build(&settings).unwrap().sign(&what)
 }
 
