@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod demo;
 
 pub mod proxy;
 pub mod server;
