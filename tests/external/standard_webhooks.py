@@ -22,7 +22,7 @@ def main() -> int:
         if signature != expected:
             print(f"{name}: {signature} is not {expected}", file=sys.stderr)
             wrong += 1
-    print("not ok - the golden webhooks are signed as the library signs them" if wrong else "ok - the golden webhooks are signed as the library signs them")
+    print(f"{'not ok' if wrong else 'ok'} - the golden webhooks are signed as the library signs them")
     return 1 if wrong else 0
 
 
