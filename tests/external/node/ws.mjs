@@ -94,10 +94,12 @@ await promise('a publication is acknowledged, and the author hears it as everybo
   await author.subscribe('room.1');
   await reader.subscribe('room.1');
   author.send({ type: 'publish', channel: 'room.1', data: { text: 'hello' }, id: 'c-1' });
-  const [own, other, ack] = [author.next('message'), reader.next('message'), undefined];
-  assert.deepEqual((await other).data, { text: 'hello' });
-  assert.deepEqual(await own, await other);
-  assert.equal(ack, undefined);
+  const message = await reader.next('message');
+  assert.deepEqual(message.data, { text: 'hello' });
+  const own = [await author.next('ack', 'message'), await author.next('ack', 'message')];
+  assert.deepEqual(own.find((it) => it.type === 'message'), message);
+  const ack = own.find((it) => it.type === 'ack');
+  assert.deepEqual([ack.id, ack.seq], ['c-1', message.seq]);
 });
 
 await promise('the backend refuses a publication in its own words, and nobody hears it', async () => {
