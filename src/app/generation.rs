@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::sync::Arc;
 
 use super::settings;
@@ -48,12 +47,7 @@ pub enum Error {
 
 impl Generation {
     /// Builds every part or none. What did not change goes on from `previous`: pools, key sets, self-signed certificates.
-    pub(super) fn build(
-        config: Arc<Config>,
-        base: &Path,
-        counters: &Counters,
-        previous: Option<&Self>,
-    ) -> Result<Self, Error> {
+    pub(super) fn build(config: Arc<Config>, counters: &Counters, previous: Option<&Self>) -> Result<Self, Error> {
         let number = previous.map_or(1, |it| it.number + 1);
         let backend = Arc::new(Backend::build(settings::backend(&config), previous.map(|it| &*it.backend))?);
         let verifier = config.auth.jwt.as_ref().map(|jwt| {
@@ -68,7 +62,7 @@ impl Generation {
         let rules = Arc::new(settings::rules(&config));
         let sets = listeners_tls(&config).enumerate().map(|(at, tls)| {
             let known = previous.and_then(|it| it.sets.get(at)?.as_deref());
-            tls.map(|tls| Set::load(&settings::pairs(tls, base), known).map(Arc::new)).transpose()
+            tls.map(|tls| Set::load(&settings::pairs(tls), known).map(Arc::new)).transpose()
         });
         Ok(Self {
             sets: sets.collect::<Result<_, _>>()?,

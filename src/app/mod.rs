@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::drain::Drain;
 use crate::hub::{self, Hub, Signal};
 use crate::protocol::Close;
@@ -45,7 +45,8 @@ pub struct App {
 struct Shared {
     generation: Arc<ArcSwap<Generation>>,
     counters: Counters,
-    base: PathBuf,
+    /// The file the configuration came from.
+    path: Option<PathBuf>,
     hub: Arc<Hub>,
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
@@ -69,8 +70,8 @@ const MAX_INTERNAL: usize = 10_000;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl App {
-    /// Builds everything and listens. `base` is what paths in the configuration are relative to.
-    pub async fn start(config: Config, base: PathBuf) -> Result<Self, Error> {
+    /// Builds everything and listens.
+    pub async fn start(loaded: Loaded) -> Result<Self, Error> {
         let mut registry = Registry::with_prefix("outrigger");
         let counters = Counters {
             proxy: Arc::new(proxy::Metrics::register(&mut registry)),
@@ -78,7 +79,7 @@ impl App {
         };
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
-        let first = Generation::build(Arc::new(config), &base, &counters, None)?;
+        let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
             .map(|at| first.set(at).map(|set| tls::Certificates::new(set.clone())).transpose())
@@ -99,7 +100,7 @@ impl App {
         let shared = Arc::new(Shared {
             generation,
             counters,
-            base,
+            path: loaded.path,
             hub,
             certificates,
             is_draining: AtomicBool::new(false),

@@ -1,10 +1,9 @@
 //! From the file's sections to each owner's plain settings. Nothing is decided here; a value only changes its shape.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::channel::Retention;
-use crate::config::{self, Config, OneOrMany, Secret};
+use crate::config::{self, Config, OneOrMany};
 use crate::hub::{Access, Publish, Rule, Rules, WhenSlow};
 use crate::protocol::wire::Deflate;
 use crate::transport::{Heartbeat, Origins, TokenSource};
@@ -40,12 +39,11 @@ pub(super) fn server(config: &Config) -> server::Policy {
     }
 }
 
-pub(super) fn pairs(tls: &config::Tls, base: &Path) -> Vec<server::tls::Pair> {
+pub(super) fn pairs(tls: &config::Tls) -> Vec<server::tls::Pair> {
     match tls {
         config::Tls::SelfSigned => vec![server::tls::Pair::SelfSigned],
         config::Tls::Pairs(OneOrMany(pairs)) => {
-            let files =
-                |it: &config::Pair| server::tls::Pair::Files { cert: base.join(&it.cert), key: base.join(&it.key) };
+            let files = |it: &config::Pair| server::tls::Pair::Files { cert: it.cert.clone(), key: it.key.clone() };
             pairs.iter().map(files).collect()
         }
     }
@@ -129,8 +127,8 @@ pub(super) fn limits(config: &Config) -> session::Limits {
 
 pub(super) fn jwt(jwt: &config::Jwt) -> auth::Settings {
     auth::Settings {
-        secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(text(it).into())).collect(),
-        public_keys: jwt.public_key.0.iter().map(|it| auth::Named::without_kid(text(it))).collect(),
+        secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(it.reveal().into())).collect(),
+        public_keys: jwt.public_key.0.iter().map(|it| auth::Named::without_kid(it.reveal().to_owned())).collect(),
         jwks: jwt.jwks.as_ref().map(|it| it.0.clone()),
         algorithms: jwt.algorithms.iter().map(|it| algorithm(*it)).collect(),
         issuer: jwt.issuer.0.clone(),
@@ -169,7 +167,7 @@ pub(super) fn webhooks(config: &Config) -> Option<webhook::Settings> {
     };
     Some(webhook::Settings {
         url: section.url.as_ref()?.0.clone(),
-        secrets: section.secret.0.iter().map(|it| text(it).into()).collect(),
+        secrets: section.secret.0.iter().map(|it| it.reveal().into()).collect(),
         events: section.events.iter().map(event).collect(),
         timeout: section.timeout.0,
         forward_headers: section.forward_headers.iter().map(|it| it.0.clone()).collect(),
@@ -191,7 +189,7 @@ pub(super) fn api_keys(config: &Config) -> Vec<auth::ApiKey> {
     };
     let key = |it: &config::ApiKey| auth::ApiKey {
         name: it.name.clone(),
-        key: text(&it.key).into(),
+        key: it.key.reveal().into(),
         scopes: it.scope.iter().map(scope).collect(),
     };
     config.api.keys.iter().map(key).collect()
@@ -202,14 +200,6 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         positions: config.positions.0,
         channels: config.limits.channels,
         idempotency: config.api.idempotency.0,
-    }
-}
-
-/// Secrets in files were read when the file was loaded.
-fn text(secret: &Secret) -> String {
-    match secret {
-        Secret::Text(text) => text.clone(),
-        Secret::File(_) => String::new(),
     }
 }
 

@@ -97,8 +97,10 @@ pub enum Tls {
 #[serde(deny_unknown_fields)]
 pub struct Pair {
     /// The certificate chain, leaf first.
+    #[schemars(extend("format" = "path"))]
     pub cert: PathBuf,
     /// Its private key.
+    #[schemars(extend("format" = "path"))]
     pub key: PathBuf,
 }
 
@@ -114,8 +116,10 @@ pub struct Upstream {
     /// How long an unused connection is kept; shorter than the backend's own limit (Node closes after 5s).
     pub idle_timeout: Duration,
     /// Connections per backend address; more requests wait for `connect_timeout`.
+    #[schemars(range(min = 1))]
     pub max_connections: usize,
     /// A PEM file of certificates that https backends may be signed by, besides those the system trusts.
+    #[schemars(extend("format" = "path"))]
     pub ca: Option<PathBuf>,
     /// Protocols of the backend's own that are spliced through when a client asks to upgrade.
     pub upgrades: Vec<String>,
@@ -201,6 +205,7 @@ pub struct Compression {
     /// Shorter messages are sent as they are.
     pub threshold: Size,
     /// 1 (fast) to 9 (small).
+    #[schemars(range(min = 1, max = 9))]
     pub level: u32,
 }
 
@@ -375,6 +380,7 @@ pub enum Publish {
 #[serde(default, deny_unknown_fields)]
 pub struct History {
     /// Publications kept per channel.
+    #[schemars(range(min = 1))]
     pub size: usize,
     /// How long they are kept.
     pub ttl: Duration,
@@ -409,6 +415,7 @@ pub struct Webhooks {
     /// Headers of the client's handshake that are shown to the backend.
     pub forward_headers: Vec<Text<http::HeaderName>>,
     /// Questions on their way at once.
+    #[schemars(range(min = 1))]
     pub max_in_flight: usize,
     /// What holds when no usable answer comes: deny or allow.
     pub on_error: OnError,
@@ -496,14 +503,19 @@ pub enum Engine {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections of this node.
+    #[schemars(range(min = 1))]
     pub connections: usize,
     /// Connections per address (IPv4) or /64 (IPv6); trusted_proxies are not counted.
+    #[schemars(range(min = 1))]
     pub connections_per_ip: usize,
     /// Channels whose position is remembered; the oldest are forgotten first.
+    #[schemars(range(min = 1))]
     pub channels: usize,
     /// New sessions a second; beyond it clients are told to come back a little later.
+    #[schemars(range(min = 1))]
     pub handshakes_per_second: u32,
     /// Channels one connection may follow.
+    #[schemars(range(min = 1))]
     pub subscriptions_per_connection: usize,
     /// Messages one connection may send.
     pub messages_per_second: Rate,
@@ -526,8 +538,10 @@ impl Default for Limits {
 #[serde(default, deny_unknown_fields)]
 pub struct Rate {
     /// In the long run.
+    #[schemars(range(min = 1))]
     pub rate: u32,
     /// At once.
+    #[schemars(range(min = 1))]
     pub burst: u32,
 }
 

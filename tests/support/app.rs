@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use outrigger::app::App;
 use outrigger::auth;
 use outrigger::channel::{ChannelName, Data, Draft};
-use outrigger::config::Config;
+use outrigger::config::{self, Loaded};
 use outrigger::engine::Receipt;
 use outrigger::server::Address;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use super::backend::FakeBackend;
 use super::{client, soon};
 
 pub const JWT_SECRET: &str = "a secret of the tests, thirty-two bytes";
-pub const PUSH_KEY: &str = "a push key of the tests, long enough";
+pub const PUSH_KEY: &str = "a-push-key-of-the-tests-long-enough";
 pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// The channels of most tests: one rule for each kind of access.
@@ -47,8 +47,7 @@ impl TestApp {
     /// `more` is YAML whose sections stand in place of those the tests start with.
     pub async fn with(more: &str) -> Self {
         let backend = FakeBackend::start().await;
-        let config = config(&backend.url(), more);
-        let app = App::start(config, ".".into()).await.expect("the configuration of a test can be run");
+        let app = App::start(loaded(&backend.url(), more)).await.expect("the configuration of a test can be run");
         Self { app, backend }
     }
 
@@ -99,7 +98,7 @@ pub async fn json_of(response: Response<Incoming>) -> Value {
 }
 
 /// The configuration of most tests, with sections of `more` in place of its own.
-pub fn config(backend: &str, more: &str) -> Config {
+pub fn loaded(backend: &str, more: &str) -> Loaded {
     let mut sections = vec![
         ("listen", "listen: [ { address: 127.0.0.1:0 } ]".to_owned()),
         ("upstream", format!("upstream: {{ url: '{backend}' }}")),
@@ -117,7 +116,8 @@ pub fn config(backend: &str, more: &str) -> Config {
     sections.retain(|(name, _)| !more.lines().any(|it| it.starts_with(&format!("{name}:"))));
     let own = sections.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
     let text = format!("{own}\n{more}");
-    Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    let variables = |_: &str| None;
+    config::parse("test.yaml", &text, std::path::Path::new("."), &variables).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn tcp(address: &Address) -> SocketAddr {
