@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
-import { promise, push, sumUp } from './promises.mjs';
+import { post, promise, push, sumUp } from './promises.mjs';
 
 const { PLAIN, SECURE } = process.env;
 
@@ -98,6 +98,23 @@ await promise('a stream goes on where another ended, with nothing lost', async (
     return [message, await window.heard(list, (it) => it.name === 'resumed')];
   }, cursor);
   assert.equal(message.data, 'while away');
+  assert.equal(resumed.complete, true);
+});
+
+await promise('its EventSource comes back by itself when the node ends its stream, with nothing lost', async () => {
+  const page = await pageOf('grace');
+  const connectionId = await page.evaluate(async () => {
+    window.stream = window.openStream('/realtime/sse?channels=orders.again');
+    await window.heard(window.stream.list, (it) => it.name === 'subscribed' && it.id);
+    return (await window.heard(window.stream.list, (it) => it.name === 'connected')).connectionId;
+  });
+  await post(`/connections/${connectionId}/disconnect`, { code: 4003, reason: 'come back' });
+  await push({ channel: 'orders.again', data: 'meanwhile' });
+  const [message, resumed] = await page.evaluate(async () => {
+    const { list } = window.stream;
+    return [await window.heard(list, (it) => it.name === 'message'), await window.heard(list, (it) => it.name === 'resumed')];
+  });
+  assert.equal(message.data, 'meanwhile');
   assert.equal(resumed.complete, true);
 });
 

@@ -25,12 +25,19 @@ export function within(ms, promised, what) {
   return Promise.race([promised, late]).finally(() => clearTimeout(timer));
 }
 
-export async function push(message) {
-  const response = await fetch(`http://${process.env.API}/push`, {
+// A call to the internal API; its answer, which must be a success.
+export async function post(path, body) {
+  const response = await fetch(`http://${process.env.API}${path}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${process.env.PUSH_KEY}`, 'content-type': 'application/json' },
-    body: JSON.stringify(message),
+    body: JSON.stringify(body),
     signal: AbortSignal.timeout(10_000),
   });
-  return (await response.json()).results;
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${path} answered ${response.status}: ${text}`);
+  return text && JSON.parse(text);
+}
+
+export async function push(message) {
+  return (await post('/push', message)).results;
 }
