@@ -7,7 +7,7 @@ COPY . .
 # A C compiler is needed for aws-lc; the slim image has one. The cache mounts make the second build a matter of seconds.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin outrigger \
+    CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked --bin outrigger \
     && cp target/release/outrigger /usr/local/bin/outrigger
 
 FROM debian:bookworm-slim

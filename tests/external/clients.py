@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 OUTRIGGER = os.environ["OUTRIGGER"]
 CLIENTS = {
     "signatures": [sys.executable, HERE / "standard_webhooks.py"],
+    "documents": [sys.executable, HERE / "documents.py"],
     "ws": ["node", HERE / "node/ws.mjs"],
     "websockets": [sys.executable, HERE / "websockets_client.py"],
     "curl": [sys.executable, HERE / "curl_client.py"],

@@ -1,6 +1,7 @@
 // Headless Chromium: its own WebSocket and EventSource, on a page served through the proxy, with a cookie login.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { post, promise, push, sumUp } from './promises.mjs';
 
@@ -134,6 +135,47 @@ await promise('channels of a live stream change by a POST with its secret', asyn
   await push({ channel: 'orders.b', data: 'added' });
   const message = await page.evaluate(() => window.heard(window.stream.list, (it) => it.name === 'message'));
   assert.deepEqual([message.channel, message.data], ['orders.b', 'added']);
+});
+
+await promise("the README's client hears, comes back after a loss of connection, and gets what it missed", async () => {
+  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
+  const blocks = readme.split('```js\n').slice(1).map((it) => it.split('```')[0]);
+  const code = blocks.find((it) => it.includes('function listen(')).replace(/^const send = listen[^]*$/m, '');
+  const page = await pageOf('heidi');
+  await page.addScriptTag({ content: code });
+  await page.evaluate(async () => {
+    window.list = [];
+    window.lost = [];
+    // The socket of now is where the server's own id of it can be seen.
+    const Native = window.WebSocket;
+    window.WebSocket = class extends Native {
+      constructor(url) {
+        super(url);
+        this.addEventListener('message', ({ data }) => {
+          const { type, connectionId, channel } = JSON.parse(data);
+          window.list.push({ type, connectionId, channel });
+          window.list.wake?.();
+        });
+      }
+    };
+    window.send = listen(['room.readme'], (it) => {
+      window.list.push({ type: 'heard', data: it.data });
+      window.list.wake?.();
+    }, (channel) => window.lost.push(channel));
+    await window.heard(window.list, (it) => it.type === 'subscribed');
+  });
+  await push({ channel: 'room.readme', data: 'first' });
+  const { connectionId } = await page.evaluate(async () => {
+    await window.heard(window.list, (it) => it.data === 'first');
+    return window.heard(window.list, (it) => it.type === 'connected');
+  });
+  await post(`/connections/${connectionId}/disconnect`, { code: 4003 });
+  await push({ channel: 'room.readme', data: 'missed' });
+  const heard = await page.evaluate(async () => {
+    await window.heard(window.list, (it) => it.data === 'missed');
+    return [window.list.filter((it) => it.type === 'heard').map((it) => it.data), window.lost];
+  });
+  assert.deepEqual(heard, [['first', 'missed'], []]);
 });
 
 await promise('who is not logged in learns why, on a socket and on a stream', async () => {
