@@ -19,6 +19,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 
+pub mod admin;
+pub mod api;
 pub mod proxy;
 pub mod routes;
 pub mod server;

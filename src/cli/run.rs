@@ -9,6 +9,7 @@ use super::logs::{Format, Logs};
 use super::{CONFIG, Error, load};
 use crate::app::App;
 use crate::backend::Target;
+use crate::config::watch::Watch;
 use crate::config::{self, Loaded};
 
 #[derive(Debug, clap::Args)]
@@ -23,16 +24,25 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Error> {
     let loaded = configuration(arguments)?;
-    let _logs = Logs::start(format, &loaded.config.telemetry.log);
-    loaded.warnings.lines().for_each(|it| warn!("{it}"));
+    let logs = Logs::start(format, &loaded.config.telemetry.log);
+    loaded.warnings.lines().for_each(|it| warn!("{}", it.replacen("warning: ", "", 1)));
+    let mut watch = Watch::start(loaded.files.clone()).map_err(Error::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    loop {
+        tokio::select! {
+            _ = watch.changed() => {
+                app.reload().await;
+                watch.follow(app.files());
+                logs.set(&app.config().telemetry.log);
+            }
+            () = app.drain_wanted() => break,
+            _ = terminate.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+        }
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {
