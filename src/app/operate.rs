@@ -41,7 +41,7 @@ impl Shared {
             let files = read.as_ref().map_or_else(|problems| problems.files(), |loaded| &loaded.files);
             *self.files.lock().expect("nothing panics under this lock") = files.clone();
         }
-        let loaded = read.map_err(|problems| vec![problems.to_string()])?;
+        let loaded = read.map_err(|problems| problems.lines().collect::<Vec<_>>())?;
         let old = self.generation.load_full();
         let changes = config::diff(&old.config, &loaded.config);
         let next = Generation::build(Arc::new(loaded.config), &self.counters, Some(&old));
