@@ -26,12 +26,17 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
     let loaded = configuration(arguments)?;
     let logs = Logs::start(format, &loaded.config.telemetry.log);
     loaded.warnings.lines().for_each(|it| warn!("{}", it.replacen("warning: ", "", 1)));
-    let mut watch = Watch::start(loaded.files.clone()).map_err(Error::failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
+    let watch = Watch::start(loaded.files.clone()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
 
+    until_told_to_stop(app, watch, &logs).await
+}
+
+/// Serves, takes changed configurations, and drains at the end.
+pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
     loop {
         tokio::select! {
             _ = watch.changed() => {
