@@ -70,6 +70,10 @@ pub async fn internal(
 
 /// What a listener answers with.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most answers are proxied ones; a box for each would cost more than the room"
+)]
 pub enum Body {
     Transport(transport::Body),
     Proxied(Announced<proxy::Body>),

@@ -72,3 +72,43 @@ fn a_node_out_of_reach_is_a_failure_at_run_time() {
     let (code, _, stderr) = said(&outrigger(folder.path(), &[&["push", "a", "hello"][..], &node].concat()));
     assert_eq!((code, stderr.contains("this is no JSON")), (2, true), "{stderr}");
 }
+
+/// Ends the node with the test.
+struct Node(std::process::Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_changed_file_is_taken_while_the_node_runs_and_push_reaches_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outrigger.yaml");
+    let write = |level: &str| {
+        let text = format!(
+            "listen: [ {{ address: '127.0.0.1:0' }} ]\nauth: {{ anonymous: true }}\ntelemetry: {{ log: {level} }}\n\
+             channels: [ {{ match: a, subscribe: public }} ]\n\
+             api:\n  listen: 'unix:{}/o.sock'\n  keys: [ {{ name: b, key: a-key-of-enough-bytes, scope: [push] }} ]\n",
+            folder.path().display()
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("info");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.current_dir(folder.path()).args(["run", "--log-format", "json"]).stderr(std::process::Stdio::piped());
+    let mut node = Node(command.spawn().unwrap());
+    let mut log = std::io::BufRead::lines(std::io::BufReader::new(node.0.stderr.take().unwrap())).map_while(Result::ok);
+    let mut until = |words: &str| log.find(|it| it.contains(words)).unwrap_or_else(|| panic!("no line says {words}"));
+
+    until("listening for the backend");
+    let (code, receipt, stderr) = said(&outrigger(folder.path(), &["push", "a", "{}"]));
+    assert_eq!((code, receipt.contains("\"taken\"")), (0, true), "{receipt}{stderr}");
+
+    write("inof");
+    assert!(until("not taken").contains("`inof` is no level"));
+    write("debug");
+    assert!(until("configuration taken").contains("telemetry.log"));
+}

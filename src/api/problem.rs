@@ -1,7 +1,7 @@
 //! Errors as HTTP says them (RFC 9457): the one face of everything that goes wrong in the API.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
     #[serde(skip)]
-    header: Option<(http::HeaderName, String)>,
+    header: Option<(&'static str, Box<str>)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,7 +56,7 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed(allowed: String) -> Self {
-        let header = Some((ALLOW, allowed));
+        let header = Some(("allow", allowed.into()));
         Self { header, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not for this path", "") }
     }
 }
@@ -68,7 +68,7 @@ impl From<Denied> for Problem {
                 Self::new(StatusCode::FORBIDDEN, "The key's scope does not cover this", denied.to_string())
             }
             _ => Self {
-                header: Some((WWW_AUTHENTICATE, "Bearer".to_owned())),
+                header: Some(("www-authenticate", "Bearer".into())),
                 ..Self::new(StatusCode::UNAUTHORIZED, "A key is needed", denied.to_string())
             },
         }
@@ -86,7 +86,7 @@ impl From<Problem> for Response<Body> {
         if let Some((name, value)) = problem.header
             && let Ok(value) = value.parse()
         {
-            headers.insert(name, value);
+            headers.insert(http::HeaderName::from_static(name), value);
         }
         response
     }

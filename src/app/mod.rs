@@ -17,13 +17,13 @@ use arc_swap::access::Map;
 use http::Request;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::api::{Announcer, Api};
-use crate::config::Loaded;
 use crate::config::watch::Files;
+use crate::config::{Config, Loaded};
 use crate::drain::Drain;
 use crate::hub::{self, Hub, Signal};
 use crate::protocol::Close;
@@ -64,20 +64,12 @@ struct Shared {
     /// Somebody asked for the end of this node over the API.
     drain_wanted: Notify,
     reload_metrics: metrics::Metrics,
-    standing: watch::Sender<Standing>,
     /// One reload after the other.
     reloading: tokio::sync::Mutex<()>,
+    /// What was read last, taken or not: a change there is worth another try.
+    files: Mutex<Files>,
     /// Why the last reload changed nothing.
     last_error: Mutex<Option<String>>,
-}
-
-/// What a taken configuration means to whoever runs the node.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// `telemetry.log`
-    pub log: String,
-    /// The file itself and those it names.
-    pub files: Files,
 }
 
 /// Why a node does not start.
@@ -106,7 +98,6 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
-        let standing = Standing { log: loaded.config.telemetry.log.clone(), files: loaded.files };
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -137,8 +128,8 @@ impl App {
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
             reload_metrics,
-            standing: watch::Sender::new(standing),
             reloading: tokio::sync::Mutex::default(),
+            files: Mutex::new(loaded.files),
             last_error: Mutex::default(),
         });
 
@@ -183,9 +174,14 @@ impl App {
         self.shared.reload_file(false).await.is_ok()
     }
 
-    /// What the last taken configuration said, and every one to come.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.shared.standing.subscribe()
+    /// The configuration file and those it named when it was read last, taken or not.
+    pub fn files(&self) -> Files {
+        self.shared.files.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// What runs.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.generation.load().config.clone()
     }
 
     /// Resolves when the end of this node is asked for over the API.

@@ -1,15 +1,15 @@
-//! The newcomer's first minute: a small backend, a node in front of it, and what to type.
-
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use aws_lc_rs::rand;
 use tokio::net::TcpListener;
 
+use super::init::Secrets;
 use super::logs::{Format, Logs};
+use super::run::until_told_to_stop;
 use super::{Error, say};
 use crate::app::App;
-use crate::config;
-use crate::demo;
+use crate::config::watch::{Files, Watch};
+use crate::{config, demo};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -18,28 +18,21 @@ pub struct Arguments {
     log: String,
 }
 
+/// The backend of the demo and a node in front of it, configured as a team would do it.
 pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Error> {
-    Logs::start(format, &arguments.log);
-    let at = demo::Addresses::default();
-    let (key, webhook_secret) = (random_hex()?, format!("whsec_{}", random_hex()?));
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Error::failed)?;
+    let logs = Logs::start(format, &arguments.log);
+    let Secrets { webhook, push, .. } = Secrets::fresh()?;
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.map_err(Error::failed)?;
     let backend = listener.local_addr().map_err(Error::failed)?;
-    let yaml = demo::config(backend, &at, &webhook_secret, &key);
-    let loaded = config::parse("demo", &yaml, Path::new("/"), &|_: &str| None).map_err(Error::Config)?;
+    let at = demo::Addresses::default();
+    let text = demo::config(backend, &at, &webhook, &push);
+    let loaded = config::parse("demo", &text, Path::new("/"), &|_| None).map_err(Error::Config)?;
+    let watch = Watch::start(Files::default()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
-    let settings = demo::Settings { api: at.api, key: key.clone(), webhook_secret, commands: at.commands(&key) };
-    say(demo::welcome(&at, &key))?;
+    say(demo::welcome(&at, &push))?;
+    let settings = demo::Settings { api: at.api, commands: at.commands(&push), key: push, webhook_secret: webhook };
     tokio::select! {
-        Err(error) = demo::serve(listener, settings) => return Err(Error::failed(error)),
-        _ = tokio::signal::ctrl_c() => {}
+        ended = until_told_to_stop(app, watch, &logs) => ended,
+        failed = demo::serve(listener, settings) => match failed { Err(error) => Err(Error::failed(error)) },
     }
-    app.drain().await;
-    Ok(())
-}
-
-/// Sixteen bytes of chance, which are base64 too.
-fn random_hex() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| Error::Failed("the system gives no random bytes".into()))?;
-    Ok(bytes.iter().map(|it| format!("{it:02x}")).collect())
 }

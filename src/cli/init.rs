@@ -21,10 +21,10 @@ pub struct Arguments {
 }
 
 /// Fresh secrets, each 32 random bytes.
-struct Secrets {
-    jwt: String,
-    webhook: String,
-    push: String,
+pub(super) struct Secrets {
+    pub jwt: String,
+    pub webhook: String,
+    pub push: String,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Error> {
 }
 
 impl Secrets {
-    fn fresh() -> Result<Self, Error> {
+    pub fn fresh() -> Result<Self, Error> {
         Ok(Self {
             jwt: BASE64_STANDARD.encode(random()?),
             webhook: format!("whsec_{}", BASE64_STANDARD.encode(random()?)),

@@ -120,8 +120,8 @@ mod tests {
 
     fn parsed() -> Config {
         let backend = SocketAddr::from(([127, 0, 0, 1], 3001));
-        let yaml = config(backend, &Addresses::default(), "whsec_c2VjcmV0", "key1");
-        crate::config::parse("demo", &yaml, std::path::Path::new("/"), &|_: &str| None).unwrap().config
+        let text = config(backend, &Addresses::default(), "whsec_c2VjcmV0", "key1");
+        crate::config::parse("demo", &text, std::path::Path::new("/"), &|_| None).unwrap().config
     }
 
     #[test]

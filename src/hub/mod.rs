@@ -195,11 +195,14 @@ impl fmt::Debug for Hub {
     }
 }
 
+/// A publication's name: its channel and its id.
+type Name = (ChannelName, Arc<str>);
+
 /// The engine's way in: every publication goes to every shard's queue, in order.
 struct FanOut {
     inboxes: Arc<[Arc<Inbox>]>,
     /// Tallies of publications on their way through the engine.
-    awaited: Mutex<HashMap<(ChannelName, Arc<str>), Arc<Tally>>>,
+    awaited: Mutex<HashMap<Name, Arc<Tally>>>,
     deflate: CurrentDeflate,
 }
 
@@ -230,7 +233,7 @@ impl Deliver for FanOut {
 /// Takes the tally back when the publication never came.
 struct Awaited<'a> {
     fan_out: &'a FanOut,
-    key: (ChannelName, Arc<str>),
+    key: Name,
 }
 
 impl<'a> Awaited<'a> {

@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// Channels side by side, each in its own order.
-    async fn publish(&mut self, published: Vec<(Arc<Push>, Option<Arc<Tally>>)>) {
+    async fn publish(&mut self, published: Vec<Published>) {
         for mut run in runs(published) {
             self.fan_out(&mut run).await;
             self.inbox.done(run.pushes());
@@ -229,27 +229,38 @@ impl Held {
     }
 }
 
+/// A publication, and whether somebody counts what becomes of it.
+type Published = (Arc<Push>, Option<Arc<Tally>>);
+
+/// A run that may still grow.
+#[derive(Default)]
+struct Open {
+    bytes: usize,
+    pushes: Vec<Arc<Push>>,
+    tallies: Vec<Arc<Tally>>,
+}
+
 /// Splits what was published into runs: per channel, in order, bounded in bytes. One with exclusions stands alone.
-fn runs(published: Vec<(Arc<Push>, Option<Arc<Tally>>)>) -> impl Iterator<Item = Run> {
-    let mut open: HashMap<ChannelName, usize> = HashMap::new();
-    let mut runs: Vec<(usize, Vec<Arc<Push>>, Vec<Arc<Tally>>)> = Vec::new();
+fn runs(published: Vec<Published>) -> impl Iterator<Item = Run> {
+    let mut latest: HashMap<ChannelName, usize> = HashMap::new();
+    let mut runs: Vec<Open> = Vec::new();
     for (push, tally) in published {
         let it = &push.publication;
         let size = it.data.len();
         let is_alone = !it.exclude.is_empty();
-        let at = open.get(&it.channel).copied().filter(|at| !is_alone && runs[*at].0 + size <= MAX_RUN);
+        let at = latest.get(&it.channel).copied().filter(|at| !is_alone && runs[*at].bytes + size <= MAX_RUN);
         let at = at.unwrap_or_else(|| {
-            runs.push((0, Vec::new(), Vec::new()));
+            runs.push(Open::default());
             runs.len() - 1
         });
         if is_alone {
-            open.remove(&it.channel);
+            latest.remove(&it.channel);
         } else {
-            open.insert(it.channel.clone(), at);
+            latest.insert(it.channel.clone(), at);
         }
-        runs[at].0 += size;
-        runs[at].1.push(push);
-        runs[at].2.extend(tally);
+        runs[at].bytes += size;
+        runs[at].pushes.push(push);
+        runs[at].tallies.extend(tally);
     }
-    runs.into_iter().map(|(_, pushes, tallies)| Run::new(pushes, tallies))
+    runs.into_iter().map(|it| Run::new(it.pushes, it.tallies))
 }
