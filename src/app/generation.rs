@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::settings;
-use crate::auth::{self, Verifier};
+use crate::api::{self, Terms};
+use crate::auth::{self, ApiKeys, Verifier};
 use crate::backend::{self, Backend};
 use crate::config::Config;
 use crate::protocol::wire::Deflate;
@@ -19,6 +20,7 @@ pub(super) struct Generation {
     pub(super) public: Arc<Public>,
     pub(super) policy: Arc<Policy>,
     pub(super) server: Arc<server::Policy>,
+    pub(super) api: Arc<api::Settings>,
     pub(super) deflate: Deflate,
     backend: Arc<Backend>,
     /// The certificates of each public listener with TLS, and of the internal one.
@@ -41,6 +43,8 @@ pub enum Error {
     Tokens(#[from] auth::Error),
     #[error("webhooks: {0}")]
     Webhooks(#[from] webhook::Error),
+    #[error("api.keys: {0}")]
+    ApiKeys(#[from] auth::InvalidApiKey),
     #[error("tls: {0}")]
     Tls(#[from] tls::Error),
 }
@@ -70,6 +74,11 @@ impl Generation {
                 transport: Arc::new(settings::transport(&config)),
                 proxy: Proxy::new(settings::proxy(&config), counters.proxy.clone()),
                 backend: backend.clone(),
+                announce: Terms {
+                    rules: rules.clone(),
+                    max_publication: config.realtime.max_publication.0.0,
+                    is_honoured: config.upstream.push_header,
+                },
                 webhook_path: webhook_url.filter(|it| it.host().is_none()).map(|it| it.path().to_owned()),
             }),
             policy: Arc::new(Policy {
@@ -82,6 +91,11 @@ impl Generation {
                 limits: settings::limits(&config),
             }),
             server: Arc::new(settings::server(&config)),
+            api: Arc::new(api::Settings {
+                keys: ApiKeys::build(&settings::api_keys(&config))?,
+                rules,
+                max_publication: config.realtime.max_publication.0.0,
+            }),
             deflate: settings::deflate(&config),
             number,
             backend,

@@ -2,11 +2,14 @@
 //! that belongs to an owner.
 
 mod generation;
+mod metrics;
+mod operate;
 mod settings;
+mod trial;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,18 +17,25 @@ use arc_swap::access::Map;
 use http::Request;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
+use crate::api::{Announcer, Api};
 use crate::config::Loaded;
+use crate::config::watch::Files;
 use crate::drain::Drain;
 use crate::hub::{self, Hub, Signal};
 use crate::protocol::Close;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
-use crate::{proxy, routes, webhook};
+use crate::{admin, api, proxy, routes, webhook};
 pub use generation::Error as CannotBuild;
 use generation::{Counters, Generation};
+/// What commands make of a configuration without running it.
+pub(crate) use settings::{backend as backend_settings, jwt as token_settings};
+pub use trial::try_out;
 
 /// A node, listening.
 pub struct App {
@@ -51,8 +61,23 @@ struct Shared {
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
     is_draining: AtomicBool,
+    /// Somebody asked for the end of this node over the API.
+    drain_wanted: Notify,
+    reload_metrics: metrics::Metrics,
+    standing: watch::Sender<Standing>,
     /// One reload after the other.
     reloading: tokio::sync::Mutex<()>,
+    /// Why the last reload changed nothing.
+    last_error: Mutex<Option<String>>,
+}
+
+/// What a taken configuration means to whoever runs the node.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// `telemetry.log`
+    pub log: String,
+    /// The file itself and those it names.
+    pub files: Files,
 }
 
 /// Why a node does not start.
@@ -77,8 +102,11 @@ impl App {
             proxy: Arc::new(proxy::Metrics::register(&mut registry)),
             webhook: webhook::Metrics::register(&mut registry),
         };
+        let reload_metrics = metrics::Metrics::register(&mut registry);
+        let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let standing = Standing { log: loaded.config.telemetry.log.clone(), files: loaded.files };
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -96,7 +124,10 @@ impl App {
         let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
-        let transports = Transports::new(sessions, draining.clone());
+        let transports = Transports::new(sessions, drain.holds());
+        admin::collect(&mut registry, hub.clone());
+        let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
+        let api = Api::new(hub.clone(), api_metrics);
         let shared = Arc::new(Shared {
             generation,
             counters,
@@ -104,7 +135,11 @@ impl App {
             hub,
             certificates,
             is_draining: AtomicBool::new(false),
+            drain_wanted: Notify::new(),
+            reload_metrics,
+            standing: watch::Sender::new(standing),
             reloading: tokio::sync::Mutex::default(),
+            last_error: Mutex::default(),
         });
 
         let public = shared.bind_public(server_metrics.clone())?;
@@ -114,9 +149,10 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
         let mut servers = JoinSet::new();
-        servers.spawn(public.run(shared.public_service(transports), draining));
+        servers.spawn(public.run(shared.public_service(transports, announcer), draining));
         let mut internals = JoinSet::new();
-        internals.spawn(internal.run(shared.internal_service(), internal_draining));
+        let admin = Arc::new(Admin::new(shared.clone(), Arc::new(registry)));
+        internals.spawn(internal.run(shared.internal_service(admin, api), internal_draining));
         Ok(Self {
             shared,
             addresses,
@@ -140,6 +176,21 @@ impl App {
 
     pub fn hub(&self) -> &Arc<Hub> {
         &self.shared.hub
+    }
+
+    /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
+    pub async fn reload(&self) -> bool {
+        self.shared.reload_file(false).await.is_ok()
+    }
+
+    /// What the last taken configuration said, and every one to come.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
+    /// Resolves when the end of this node is asked for over the API.
+    pub async fn drain_wanted(&self) {
+        self.shared.drain_wanted.notified().await;
     }
 
     /// Ends the node: unready at once, after a while no new connections, then everybody is told to come back elsewhere.
@@ -202,17 +253,22 @@ impl Shared {
         Server::bind(vec![listener], Arc::new(move || policy.clone()), Arc::new(Admission::default()), metrics)
     }
 
-    fn public_service(self: &Arc<Self>, transports: Arc<Transports>) -> impl server::Service + use<> {
+    fn public_service(
+        self: &Arc<Self>,
+        transports: Arc<Transports>,
+        announcer: Arc<Announcer>,
+    ) -> impl server::Service + use<> {
         let shared = self.clone();
         let current: routes::CurrentPublic = Arc::new(move || shared.generation.load().public.clone());
-        move |request: Request<Incoming>| routes::public(request, transports.clone(), current.clone())
+        move |request: Request<Incoming>| {
+            routes::public(request, transports.clone(), announcer.clone(), current.clone())
+        }
     }
 
-    fn internal_service(self: &Arc<Self>) -> impl server::Service + use<> {
+    fn internal_service(self: &Arc<Self>, admin: Arc<Admin>, api: Arc<Api>) -> impl server::Service + use<> {
         let shared = self.clone();
-        move |_request: Request<Incoming>| {
-            let _shared = shared.clone();
-            async move { http::Response::new(http_body_util::Full::new(bytes::Bytes::new())) }
+        move |request: Request<Incoming>| {
+            routes::internal(request, admin.clone(), api.clone(), shared.generation.load().api.clone())
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{auth, backend, engine, proxy, server, session, transport, webhook};
 /// The largest reply to a webhook.
 const MAX_REPLY: usize = 1024 * 1024;
 
-pub(super) fn backend(config: &Config) -> backend::Settings {
+pub(crate) fn backend(config: &Config) -> backend::Settings {
     let upstream = &config.upstream;
     backend::Settings {
         targets: upstream.url.0.iter().map(|it| it.0.clone()).collect(),
@@ -125,7 +125,7 @@ pub(super) fn limits(config: &Config) -> session::Limits {
     }
 }
 
-pub(super) fn jwt(jwt: &config::Jwt) -> auth::Settings {
+pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
     auth::Settings {
         secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(it.reveal().into())).collect(),
         public_keys: jwt.public_key.0.iter().map(|it| auth::Named::without_kid(it.reveal().to_owned())).collect(),

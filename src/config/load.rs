@@ -1,14 +1,14 @@
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::check;
 use super::problem::{Problem, Problems, Source};
-use super::reader::Reader;
+use super::reader::{Reader, plain};
 use super::sections::{Config, Upstream};
 use super::tree::{Tree, holds_secrets};
 use super::values::{OneOrMany, Text};
 use super::variables::Lookup;
+use super::watch::Files;
 use crate::backend::Target;
 
 /// A configuration that can be used, and where it came from.
@@ -19,33 +19,41 @@ pub struct Loaded {
     pub warnings: Problems,
     /// None when it runs by defaults.
     pub path: Option<PathBuf>,
-    /// The files the configuration names: certificates, keys, secrets.
-    pub files: BTreeSet<PathBuf>,
+    /// The file itself and those it names: certificates, keys, secrets.
+    pub files: Files,
 }
 
 /// Reads and checks a file. Every problem is found in one go.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::NotFound { "; `outrigger init` writes one" } else { "" };
-        Problems::new(Source::new(&name, "", Vec::new()), vec![Problem::of_the_file(format!("{error}{hint}"))])
-    })?;
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let base = path.parent().unwrap_or(Path::new("/"));
-    let mut loaded = parse(&name, &text, base, &|name| std::env::var(name).ok())?;
-    loaded.path = Some(path);
-    Ok(loaded)
+    let mut files = Files::default();
+    files.note(path.clone());
+    let read = match std::fs::read_to_string(&path) {
+        Ok(text) => parse(&name, &text, base, &|name| std::env::var(name).ok()),
+        Err(error) => Err(Problems::new(Source::new(&name, "", Vec::new()), vec![unreadable(&error)])),
+    };
+    match read {
+        Ok(loaded) => Ok(Loaded { files: files.and(loaded.files), path: Some(path), ..loaded }),
+        Err(problems) => Err(problems.with_files(files)),
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Problem {
+    let hint = if error.kind() == std::io::ErrorKind::NotFound { "; `outrigger init` writes one" } else { "" };
+    Problem::of_the_file(format!("{}{hint}", plain(error)))
 }
 
 /// The defaults with one backend, for a first try.
 pub fn without_file(upstream: Target) -> Loaded {
     let upstream = Upstream { url: OneOrMany(vec![Text(upstream)]), ..Upstream::default() };
     let config = Config { upstream, ..Config::default() };
-    let source = Source::new("without a file", "", Vec::new());
-    let missing = "requests pass through, but nobody can follow a channel: there are no rules for channels, no way to \
-                   tell clients apart and no key for the backend to push with; `outrigger init` writes a file with all three";
+    let source = Source::new("", "", Vec::new());
+    let missing = "there is no configuration file: requests pass through, but nobody can follow a channel, for want of \
+                   rules, of a way to tell clients apart and of a key to push with; `outrigger init` writes all three";
     let warnings = Problems::new(source, vec![Problem::warning(None, missing)]);
-    Loaded { config, warnings, path: None, files: BTreeSet::new() }
+    Loaded { config, warnings, path: None, files: Files::default() }
 }
 
 /// Reads and checks a text. `base` is what its paths are relative to.
@@ -63,13 +71,13 @@ pub fn parse(name: &str, text: &str, base: &Path, lookup: &Lookup) -> Result<Loa
             problems.extend(check::check(&config, &tree, &broken, &places));
             let problems = Problems::new(source, problems);
             if problems.has_errors() {
-                return Err(problems);
+                return Err(problems.with_files(files));
             }
             Ok(Loaded { config, warnings: problems, path: None, files })
         }
         Err(error) => {
             problems.push(Problem::of_the_file(error.to_string()));
-            Err(Problems::new(source, problems))
+            Err(Problems::new(source, problems).with_files(files))
         }
     }
 }

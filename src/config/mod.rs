@@ -3,11 +3,13 @@
 //! Schema and in `config.example.yaml`. Changes nothing that runs.
 //!
 //! ```text
-//!   text ──tree──► places and variables ──reader, along the schema──► JSON ──serde──► Config ──check──► Loaded
+//! text ─tree─► places, variables ─reader, along the schema─► JSON ─serde─► Config ─check─► Loaded
 //! ```
 
 mod check;
 mod diff;
+#[cfg(test)]
+mod example;
 mod load;
 mod problem;
 mod reader;

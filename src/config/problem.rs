@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::watch::Files;
+
 /// A stretch of one line. Line and column count from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -77,13 +79,24 @@ impl fmt::Debug for Source {
 pub struct Problems {
     source: Source,
     list: Vec<Problem>,
+    files: Files,
 }
 
 impl Problems {
     pub fn new(source: Source, mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|it| it.place);
         list.dedup();
-        Self { source, list }
+        Self { source, list, files: Files::default() }
+    }
+
+    pub(super) fn with_files(mut self, files: Files) -> Self {
+        self.files = self.files.and(files);
+        self
+    }
+
+    /// The file and those it names: a change of any of them is worth another try.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn is_empty(&self) -> bool {
@@ -114,6 +127,7 @@ impl Problems {
         let kind = if *severity == Severity::Warning { "warning: " } else { "" };
         match place {
             Some(Place { line, column, .. }) => format!("{name}:{line}:{column}: {kind}{message}"),
+            None if name.is_empty() => format!("{kind}{message}"),
             None => format!("{name}: {kind}{message}"),
         }
     }

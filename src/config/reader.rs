@@ -1,7 +1,7 @@
 //! Walks a file along the JSON Schema, the one that editors complete with, and collects everything that does not fit.
 //! What fits comes out as JSON: variables put in, paths absolute, `{file: …}` replaced by what the file holds.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::problem::{Place, Problem};
 use super::tree::{Entry, Node, Value};
 use super::values::{FILE, PATH, SECRET, check};
+use super::watch::Files;
 
 pub struct Reader<'a> {
     schema: &'a Json,
@@ -17,8 +18,8 @@ pub struct Reader<'a> {
     pub problems: Vec<Problem>,
     /// Paths (`channels.0.match`) of values that do not fit, so that nobody reasons about what stands in for them.
     pub broken: Vec<String>,
-    /// Every file that the configuration names.
-    pub files: BTreeSet<PathBuf>,
+    /// Every file that the configuration names, readable or not.
+    pub files: Files,
     /// Of lists that lost items: where the others stood.
     pub places: HashMap<String, Vec<usize>>,
 }
@@ -41,7 +42,7 @@ struct Accepted<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(schema: &'a Json, base: &'a Path) -> Self {
-        Self { schema, base, problems: Vec::new(), broken: Vec::new(), files: BTreeSet::new(), places: HashMap::new() }
+        Self { schema, base, problems: Vec::new(), broken: Vec::new(), files: Files::default(), places: HashMap::new() }
     }
 
     /// The whole file. What is missing is left out, and what does not fit too: defaults stand in for both.
@@ -91,9 +92,12 @@ impl<'a> Reader<'a> {
         }
         let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
         let missing: Vec<&str> = required.filter(|key| !object.contains_key(*key)).collect();
-        // Said once: a value that does not fit has had its complaint.
-        for key in missing.iter().filter(|key| node.entry(key).is_none()) {
-            self.problem(node.place, format!("`{key}` is missing here"), &join(path, key));
+        // A value that does not fit has had its complaint.
+        let absent: Vec<&str> = missing.iter().copied().filter(|key| node.entry(key).is_none()).collect();
+        match &absent[..] {
+            [] => {}
+            [one] => drop(self.problem(node.place, format!("`{one}` is missing here"), path)),
+            several => drop(self.problem(node.place, format!("{} are missing here", quoted(several)), path)),
         }
         if missing.is_empty() { Some(Json::Object(object)) } else { None }
     }
@@ -132,31 +136,27 @@ impl<'a> Reader<'a> {
         match accepted.text {
             Some(PATH) => self.file(text).map(|it| it.to_string_lossy().into()),
             Some(format) => check(format, text).map(|()| text.into()),
-            None if !accepted.words.is_empty() => Err(one_of(text, &accepted.words)),
-            None if accepted.items.is_some() => Err(format!("expected a list: write `[{text}]`")),
-            None => Err(format!("`{text}` cannot stand here; expected {}", accepted.describe())),
+            None => Err(accepted.refuse(text)),
         }
     }
 
     /// A file that is named has to be there and readable.
     fn file(&mut self, name: &str) -> Result<PathBuf, String> {
         let path = self.base.join(name);
-        // Watched even if it is missing now: it may come.
-        self.files.insert(path.clone());
+        // Watched even if it is missing now: it may come. Noted before it is read: what changes in between is noticed.
+        self.files.note(path.clone());
         match std::fs::File::open(&path).and_then(|it| it.metadata()) {
-            Ok(it) if it.is_dir() => Err(format!("`{}` is a directory", path.display())),
-            Ok(_) => Ok(path),
+            Ok(it) if it.is_file() => Ok(path),
+            Ok(_) => Err(format!("`{}` is no file", path.display())),
             Err(error) => Err(format!("cannot read `{}`: {}", path.display(), plain(&error))),
         }
     }
 
     fn secret_file(&mut self, node: &Node, entries: &[Entry], path: &str) -> Option<Json> {
-        let [Entry { key, node: Node { place, value: Value::Scalar(name) }, .. }] = entries else {
-            return self.problem(node.place, "expected a text or `{file: PATH}`", path);
+        let (place, name) = match entries {
+            [Entry { key, node: Node { place, value: Value::Scalar(name) }, .. }] if key == FILE => (place, name),
+            _ => return self.problem(node.place, "expected a text or `{file: PATH}`", path),
         };
-        if key != FILE {
-            return self.problem(node.place, "expected a text or `{file: PATH}`", path);
-        }
         let read = self.file(name).and_then(|path| {
             let text = std::fs::read_to_string(&path);
             text.map_err(|error| format!("cannot read `{}`: {}", path.display(), plain(&error)))
@@ -227,6 +227,24 @@ impl<'a> Reader<'a> {
 }
 
 impl Accepted<'_> {
+    /// Why a text cannot stand where one of a few words, keys or a list belong.
+    fn refuse(&self, text: &str) -> String {
+        let nearest = suggestion(text, self.words.iter().copied());
+        if !self.words.is_empty() && (self.object.is_none() || !nearest.is_empty()) {
+            return one_of(text, &self.words, &nearest);
+        }
+        if self.items.is_some() && self.object.is_none() {
+            return format!("expected a list: write `[{text}]`");
+        }
+        let properties = self.object.and_then(|it| it.get("properties"));
+        let is_key = |it: &(&str, &str)| properties.is_some_and(|known| known.get(it.0).is_some());
+        let instead = match text.split_once(':').filter(is_key) {
+            Some((key, value)) => format!("write `{key}: {value}` with a space"),
+            None => format!("expected {}", self.describe()),
+        };
+        format!("`{text}` cannot stand here; {instead}")
+    }
+
     fn describe(&self) -> String {
         let mut forms = Vec::new();
         forms.extend(self.bool.then(|| "`true` or `false`".to_owned()));
@@ -234,10 +252,11 @@ impl Accepted<'_> {
         forms.extend(self.words.iter().map(|it| format!("`{it}`")));
         forms.extend(self.text.map(|format| if format.is_empty() { "a text".into() } else { format!("a {format}") }));
         if let Some(properties) = self.object.and_then(|it| it.get("properties")).and_then(Json::as_object) {
-            let keys: Vec<String> = properties.keys().take(SOME).map(|it| format!("`{it}`")).collect();
+            let keys: Vec<&str> = properties.keys().take(SOME).map(String::as_str).collect();
             let more = if properties.len() > SOME { ", …" } else { "" };
-            forms.push(format!("the keys {}{more}", keys.join(", ")));
+            forms.push(format!("keys such as {}{more}", quoted(&keys)));
         }
+        forms.extend(self.null.then(|| "`null` for none".to_owned()));
         forms.extend(self.items.map(|_| if forms.is_empty() { "a list".to_owned() } else { "a list of such".into() }));
         forms.join(" or ")
     }
@@ -253,13 +272,11 @@ fn integer(text: &str, schema: &Map<String, Json>) -> Result<Json, String> {
     }
 }
 
-fn one_of(text: &str, words: &[&str]) -> String {
-    let nearest = suggestion(text, words.iter().copied());
-    if !nearest.is_empty() {
-        return format!("`{text}` is not known{nearest}");
+fn one_of(text: &str, words: &[&str], nearest: &str) -> String {
+    match nearest {
+        "" => format!("`{text}` is not known; expected {}", quoted(words)),
+        nearest => format!("`{text}` is not known{nearest}"),
     }
-    let words: Vec<String> = words.iter().map(|it| format!("`{it}`")).collect();
-    format!("`{text}` is not known; expected {}", words.join(", "))
 }
 
 fn key_instead<'w>(key: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {
@@ -267,8 +284,12 @@ fn key_instead<'w>(key: &str, known: impl Iterator<Item = &'w str> + Clone) -> S
     if !nearest.is_empty() {
         return nearest;
     }
-    let known: Vec<String> = known.map(|it| format!("`{it}`")).collect();
-    format!("; the keys here are {}", known.join(", "))
+    format!("; the keys here are {}", quoted(&known.collect::<Vec<_>>()))
+}
+
+/// `a`, `b`
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What somebody probably meant; nothing rather than a wild guess.
@@ -281,7 +302,7 @@ fn suggestion<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> String {
 }
 
 /// `No such file or directory`, without the number the system gives it.
-fn plain(error: &std::io::Error) -> String {
+pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

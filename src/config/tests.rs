@@ -107,7 +107,7 @@ api: { keys: [ { name: b, key: { file: push.key }, scope: [push, read] } ] }
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.api.keys[0].key.reveal(), "a-key-in-a-file-0001");
     assert!(config.auth.jwt.as_ref().unwrap().secret.0[0].reveal().starts_with("a secret from"));
-    assert_eq!(loaded.files.len(), 3);
+    assert_eq!(loaded.files.paths().count(), 3);
     let debug = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
     assert!(!debug.contains("a secret from") && !debug.contains("a-key-in"), "{debug}");
 }
@@ -121,6 +121,14 @@ fn what_is_no_yaml_is_said_with_its_usual_reason() {
     assert_eq!(
         complaints("auth:\n  jwt: { secret: ${SECRET} }\n"),
         ["2:19: inside braces a variable needs quotes: write \"${SECRET}\""]
+    );
+    assert_eq!(
+        complaints("channels:\n  - match: **\n"),
+        ["2:12: a value that begins with `*` needs quotes: write \"**\""]
+    );
+    assert_eq!(
+        complaints("upstream:\n  url: http://a\n ca: x\n"),
+        ["3:2: this line is indented unlike those above it, or a `:` is missing"]
     );
     assert_eq!(complaints("upstream:\n  url: \"http://x\n"), ["2:8: unclosed quote"]);
     assert_eq!(complaints("{}\n---\n{}\n"), ["2:1: a second document begins here; the file is one document"]);
@@ -137,7 +145,7 @@ fn each_wrong_value_says_what_would_be_right() {
         ("trusted_proxies: [ten]", "1:19: `ten` is no network such as `10.0.0.0/8`"),
         (
             "realtime: yes",
-            "1:11: `yes` cannot stand here; expected the keys `path`, `allowed_origins`, `heartbeat`, `compression`, …",
+            "1:11: `yes` cannot stand here; expected keys such as `path`, `allowed_origins`, `heartbeat`, `compression`, …",
         ),
         ("auth: { anonymous: yes }", "1:20: `yes` is neither `true` nor `false`"),
         ("realtime: { outbox: 64 }", "1:21: `64` needs a unit: write `64KiB` or `1MiB`"),
@@ -153,6 +161,18 @@ fn each_wrong_value_says_what_would_be_right() {
             "telemetry: { log: inof }",
             "1:19: `inof` is no level: error, warn, info, debug, trace, or `outrigger::proxy=debug,info`",
         ),
+        (
+            "realtime: { compression: off }",
+            "1:26: `off` cannot stand here; expected keys such as `threshold`, `level` or `null` for none",
+        ),
+        ("api: { keys: [ { name: a } ] }", "1:16: `key`, `scope` are missing here"),
+        ("upstream:\n  url:http://a", "2:3: `url:http://a` cannot stand here; write `url: http://a` with a space"),
+        (
+            "listen: [ { tls: true } ]",
+            "1:18: `true` cannot stand here; expected `self_signed` or keys such as `cert`, `key` or `null` for none",
+        ),
+        ("listen: [ { tls: self_singed } ]", "1:18: `self_singed` is not known; did you mean `self_signed`?"),
+        ("upstream: { ca: / }", "1:17: `/` is no file"),
         ("data: null", "1:1: unknown key `data`"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
@@ -206,6 +226,7 @@ fn keys_that_contradict_each_other_are_found() {
             "3:14: `publish: webhook` asks the backend, but `publish` is not in",
         ),
         ("channels: [ { match: 'a.**' }, { match: a.b } ]", "1:41: warning: this rule is never used: `a.**` above it"),
+        ("realtime: { path: realtime }", "1:19: `realtime` is no path such as `/realtime`"),
         ("webhooks: { url: /w }", "1:1: `webhooks.secret` is missing"),
         ("webhooks: { url: / }", "1:18: the public listeners answer this path with 404"),
         ("webhooks: { url: /realtime/hook }", "1:18: everything under `/realtime` is answered here"),
@@ -277,4 +298,30 @@ fn a_difference_names_its_keys_and_what_takes_a_restart() {
         assert_eq!((key.as_str(), *restart), (expected_key, expected_restart));
         assert!(change.starts_with(expected_change), "{change}");
     }
+}
+
+/// `UPDATE=1 cargo test example` writes the file anew.
+#[test]
+fn the_example_holds_every_key_with_its_sentence_and_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yaml");
+    let expected = example::example(&schema());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == expected, "config.example.yaml is not what the code says: UPDATE=1 cargo test example");
+    assert_eq!(read(&expected).unwrap().config, Config::default());
+
+    // With the comments taken in, every key of the schema is there, and each fits.
+    let taken_in = expected.lines().filter(|it| !it.trim_start().starts_with("# ")).map(|it| it.replacen('#', "", 1));
+    let mut lines: Vec<String> = taken_in.collect();
+    for at in (1..lines.len()).rev() {
+        let key = |line: &str| line.split(": ").next().map(|it| it.trim_end_matches(':').to_owned());
+        if key(&lines[at]) == key(&lines[at - 1]) {
+            lines.remove(at - 1);
+        }
+    }
+    let found = complaints(&lines.join("\n"));
+    let is_expected = |it: &String| it.contains("cannot read") || it.contains("PUSH_KEY") || it.contains("warning");
+    assert!(found.iter().all(is_expected), "{found:#?}");
 }

@@ -157,17 +157,28 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The parser's words, and the reason that is the most frequent in a file like ours.
+    /// The parser's words, and the usual reason in a file like ours.
     fn explain(&self, place: Place, error: &str) -> String {
         let line = self.text.lines().nth(place.line - 1).unwrap_or_default();
-        match line.find("${") {
-            Some(at) if line[..at].contains(['{', '[']) => {
-                let variable = line[at..].split_inclusive('}').next().unwrap_or_default();
-                format!("inside braces a variable needs quotes: write \"{variable}\"")
-            }
-            _ if line.contains('\t') => format!("{error}; indent with spaces"),
-            _ => error.to_owned(),
+        let before: String = line.chars().take(place.column - 1).collect();
+        let word = line[before.len()..].split([' ', ',', ']', '}']).next().unwrap_or_default();
+        if let Some(at) = line.find("${").filter(|at| line[..*at].contains(['{', '['])) {
+            let variable = line[at..].split_inclusive('}').next().unwrap_or_default();
+            return format!("inside braces a variable needs quotes: write \"{variable}\"");
         }
+        if word.starts_with('*') {
+            return format!("a value that begins with `*` needs quotes: write \"{word}\"");
+        }
+        if before.ends_with(['}', ']']) {
+            return format!("{error}; a value that begins with a brace needs quotes");
+        }
+        if line.contains('\t') {
+            return format!("{error}; indent with spaces");
+        }
+        if error.contains("expected key") {
+            return "this line is indented unlike those above it, or a `:` is missing".to_owned();
+        }
+        error.to_owned()
     }
 
     /// `secret` says that what is below a key that holds secrets must not be shown.

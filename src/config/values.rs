@@ -52,8 +52,15 @@ impl Word for std::time::Duration {
         humantime::parse_duration(text).map_err(|_| format!("`{text}` is no time such as `30s`, `5m` or `1h`"))
     }
 
+    /// `24h` rather than `1day`, `90s` rather than `1m 30s`, `60s` rather than `1m`: one number with one unit.
     fn write(&self) -> String {
-        humantime::format_duration(*self).to_string()
+        let millis = self.as_millis();
+        let fits = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")].into_iter();
+        let is_whole = |unit: u128| millis.is_multiple_of(unit) && (millis > unit || unit != 60_000);
+        match fits.filter(|_| millis > 0).find(|(unit, _)| is_whole(*unit)) {
+            Some((unit, name)) if self.subsec_nanos().is_multiple_of(1_000_000) => format!("{}{name}", millis / unit),
+            _ => humantime::format_duration(*self).to_string(),
+        }
     }
 }
 
@@ -270,13 +277,21 @@ impl fmt::Debug for Secret {
 }
 
 /// One of something, or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> Default for OneOrMany<T> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<T: serde::Serialize> serde::Serialize for OneOrMany<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
     }
 }
 

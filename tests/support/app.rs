@@ -9,34 +9,26 @@ use hyper::body::Incoming;
 use outrigger::app::App;
 use outrigger::auth;
 use outrigger::channel::{ChannelName, Data, Draft};
-use outrigger::config::{self, Loaded};
+use outrigger::config;
 use outrigger::engine::Receipt;
 use outrigger::server::Address;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::backend::FakeBackend;
+pub use super::settings;
+pub use super::settings::PUSH_KEY;
 use super::{client, soon};
-
-pub const JWT_SECRET: &str = "a secret of the tests, thirty-two bytes";
-pub const PUSH_KEY: &str = "a-push-key-of-the-tests-long-enough";
-pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// The channels of most tests: one rule for each kind of access.
-const CHANNELS: &str = "
-  - { match: 'public.**', subscribe: public, publish: broadcast, history: { size: 100, ttl: 10m } }
-  - { match: 'user.{user}.**', subscribe: user, publish: broadcast }
-  - { match: 'room.*', subscribe: grant, publish: webhook+broadcast, history: { size: 100, ttl: 10m } }
-  - { match: 'asked.*', subscribe: webhook, publish: webhook }
-";
 
 /// A node and the backend behind it.
 pub struct TestApp {
     pub app: App,
     pub backend: FakeBackend,
+    folder: Option<TempDir>,
 }
 
 impl TestApp {
@@ -47,8 +39,26 @@ impl TestApp {
     /// `more` is YAML whose sections stand in place of those the tests start with.
     pub async fn with(more: &str) -> Self {
         let backend = FakeBackend::start().await;
-        let app = App::start(loaded(&backend.url(), more)).await.expect("the configuration of a test can be run");
-        Self { app, backend }
+        let app =
+            App::start(settings::loaded(&backend.url(), more)).await.expect("the configuration of a test can be run");
+        Self { app, backend, folder: None }
+    }
+
+    /// The same from a file, which [`TestApp::write`] changes.
+    pub async fn in_file(more: &str) -> Self {
+        let backend = FakeBackend::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outrigger.yaml");
+        std::fs::write(&path, settings::yaml(&backend.url(), more)).unwrap();
+        let loaded = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let app = App::start(loaded).await.expect("the configuration of a test can be run");
+        Self { app, backend, folder: Some(folder) }
+    }
+
+    /// Changes the file the node was started with.
+    pub fn write(&self, more: &str) {
+        let folder = self.folder.as_ref().expect("the node was started from a file");
+        std::fs::write(folder.path().join("outrigger.yaml"), settings::yaml(&self.backend.url(), more)).unwrap();
     }
 
     pub fn public(&self) -> SocketAddr {
@@ -97,29 +107,6 @@ pub async fn json_of(response: Response<Incoming>) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("no JSON: {bytes:?}"))
 }
 
-/// The configuration of most tests, with sections of `more` in place of its own.
-pub fn loaded(backend: &str, more: &str) -> Loaded {
-    let mut sections = vec![
-        ("listen", "listen: [ { address: 127.0.0.1:0 } ]".to_owned()),
-        ("upstream", format!("upstream: {{ url: '{backend}' }}")),
-        ("auth", format!("auth: {{ jwt: {{ secret: '{JWT_SECRET}' }} }}")),
-        ("channels", format!("channels: {CHANNELS}")),
-        ("webhooks", format!("webhooks: {{ url: /hooks, secret: {WEBHOOK_SECRET} }}")),
-        (
-            "api",
-            format!(
-                "api: {{ listen: 127.0.0.1:0, keys: [ {{ name: tests, key: '{PUSH_KEY}', scope: [push, read, admin] }} ] }}"
-            ),
-        ),
-        ("drain", "drain: { delay: 0s, deadline: 10s }".to_owned()),
-    ];
-    sections.retain(|(name, _)| !more.lines().any(|it| it.starts_with(&format!("{name}:"))));
-    let own = sections.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
-    let text = format!("{own}\n{more}");
-    let variables = |_: &str| None;
-    config::parse("test.yaml", &text, std::path::Path::new("."), &variables).unwrap_or_else(|error| panic!("{error}"))
-}
-
 fn tcp(address: &Address) -> SocketAddr {
     match address {
         Address::Tcp(address) => *address,
@@ -134,12 +121,16 @@ pub fn token(user: &str, channels: &[&str]) -> String {
 
 pub fn token_for(user: &str, channels: &[&str], ttl: std::time::Duration) -> String {
     let settings = auth::Settings {
-        secrets: vec![auth::Named::without_kid(JWT_SECRET.into())],
+        secrets: vec![auth::Named::without_kid(settings::JWT_SECRET.into())],
         user_claim: vec!["sub".into()],
         ..auth::Settings::default()
     };
-    let what =
-        auth::ToSign { user: Some(user.into()), channels: channels.iter().map(ToString::to_string).collect(), ttl };
+    let what = auth::ToSign {
+        user: Some(user.into()),
+        channels: channels.iter().map(ToString::to_string).collect(),
+        ttl,
+        ..auth::ToSign::default()
+    };
     auth::Signer::build(&settings).unwrap().sign(&what)
 }
 

@@ -7,17 +7,22 @@ use super::{Check, Complaints};
 use crate::config::sections::{Config, WebhookEvent};
 
 pub(super) const CHECKS: &[Check] = &[
-    Check { reads: &["webhooks.url", "realtime.path"], each: &[], run: paths_are_paths },
+    Check { reads: &["realtime.path"], each: &[], run: the_path_is_one },
+    Check { reads: &["webhooks.url", "realtime.path"], each: &[], run: the_url_leads_to_the_backend },
     Check { reads: &["webhooks.url", "webhooks.secret"], each: &[], run: questions_are_signed },
     Check { reads: &["webhooks.secret"], each: &[], run: secrets_can_be_decoded },
     Check { reads: &["auth.webhook", "webhooks"], each: &[], run: clients_are_asked_about },
 ];
 
-fn paths_are_paths(config: &Config, complaints: &mut Complaints) {
+fn the_path_is_one(config: &Config, complaints: &mut Complaints) {
     let path = &config.realtime.path;
     if !path.starts_with('/') || path.len() < 2 || path.ends_with('/') || path.contains(['?', '#', ' ']) {
         complaints.error("realtime.path", format!("`{path}` is no path such as `/realtime`"));
     }
+}
+
+fn the_url_leads_to_the_backend(config: &Config, complaints: &mut Complaints) {
+    let path = &config.realtime.path;
     let Some(url) = config.webhooks.url.as_ref().map(|it| &it.0) else { return };
     match url.scheme_str() {
         Some("http" | "https") => {}
