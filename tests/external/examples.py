@@ -40,7 +40,7 @@ def main():
 
 
 async def try_it(name, secure):
-    base = f"https://{secure}"
+    base, cookie = f"https://{secure}", {}
 
     async def post(path, form="", headers=None):
         request = urllib.request.Request(base + path, form.encode(), headers or {})
