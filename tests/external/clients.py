@@ -21,12 +21,13 @@ import jwt
 HERE = Path(__file__).parent
 OUTRIGGER = os.environ["OUTRIGGER"]
 CLIENTS = {
-    "signatures": [sys.executable, HERE / "standard_webhooks.py"],
-    "documents": [sys.executable, HERE / "documents.py"],
+    "signatures": [sys.executable, "-B", HERE / "standard_webhooks.py"],
+    "documents": [sys.executable, "-B", HERE / "documents.py"],
     "ws": ["node", HERE / "node/ws.mjs"],
-    "websockets": [sys.executable, HERE / "websockets_client.py"],
-    "curl": [sys.executable, HERE / "curl_client.py"],
+    "websockets": [sys.executable, "-B", HERE / "websockets_client.py"],
+    "curl": [sys.executable, "-B", HERE / "curl_client.py"],
     "chromium": ["node", HERE / "node/chromium.mjs"],
+    "examples": [sys.executable, "-B", HERE / "examples.py"],
 }
 SECONDS_PER_CLIENT = 120
 SECONDS_TO_START = 20

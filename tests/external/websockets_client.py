@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import ssl
+import urllib.error
 import urllib.request
 from contextlib import asynccontextmanager
 
@@ -191,5 +192,6 @@ async def main():
             assert error.code == 404
 
 
-asyncio.run(main())
-sum_up()
+if __name__ == "__main__":
+    asyncio.run(main())
+    sum_up()
