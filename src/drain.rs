@@ -19,12 +19,32 @@ pub struct Draining {
     _held: mpsc::Sender<()>,
 }
 
+/// For whoever lives as long as the node and gives out holds for what is done in its name; holds nothing itself.
+#[derive(Clone, Debug)]
+pub struct Holds {
+    stop: watch::Receiver<bool>,
+    held: mpsc::WeakSender<()>,
+}
+
+impl Holds {
+    /// A hold; none once the drain is over.
+    pub fn hold(&self) -> Option<Draining> {
+        let held = self.held.upgrade()?;
+        Some(Draining { stop: self.stop.clone(), _held: held })
+    }
+}
+
 impl Drain {
     pub fn new() -> (Self, Draining) {
         let (stop, stopped) = watch::channel(false);
         let (held, last) = mpsc::channel(1);
         let draining = Draining { stop: stopped, _held: held.clone() };
         (Self { stop, last, held }, draining)
+    }
+
+    /// Gives out holds without being one.
+    pub fn holds(&self) -> Holds {
+        Holds { stop: self.stop.subscribe(), held: self.held.downgrade() }
     }
 
     /// Tells every holder to finish.
@@ -65,5 +85,16 @@ mod tests {
         drop(draining);
         drain.finished().await;
         worker.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn giving_out_holds_is_not_holding() {
+        let (drain, draining) = Drain::new();
+        let holds = drain.holds();
+        drop(draining);
+        assert!(holds.hold().is_some());
+        drain.begin();
+        drain.finished().await;
+        assert!(holds.hold().is_none());
     }
 }

@@ -14,10 +14,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 
+pub mod admin;
+pub mod api;
 pub mod proxy;
+pub mod routes;
 pub mod server;
 pub mod transport;
 

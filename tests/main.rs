@@ -1,8 +1,14 @@
 //! Every promise that needs sockets. One target, so that it links once; files are flat, names are promises.
 
+mod cli;
+mod operate;
+mod poll;
 mod proxy;
 mod proxy_failures;
+mod push;
 mod server;
+mod sse;
 mod support;
 mod tls;
 mod upgrades;
+mod websocket;

@@ -84,6 +84,8 @@ async fn trailers_pass_both_ways() {
     sending.await.unwrap();
     assert_eq!((text.as_str(), trailers["x-sum"].to_str().unwrap()), ("body", "42"));
     let seen = backend.next().await;
+    edge.metric_becomes("outrigger_proxy_requests_in_flight", "0").await;
+    assert_eq!(edge.metric("outrigger_proxy_incomplete_total"), "0");
     assert_eq!((&seen.body[..], &seen.trailers.unwrap()["x-count"]), (&b"up"[..], &HeaderValue::from(7)));
 }
 
@@ -205,6 +207,7 @@ async fn an_old_client_gets_an_answer_without_chunks() {
     drop(feed);
     let answer = client.read_all().await;
     assert!(answer.ends_with("\r\n\r\nstreamed") && !answer.contains("chunked"), "{answer}");
+    assert_eq!(backend.next().await.header("forwarded"), "for=127.0.0.1;proto=http");
 }
 
 #[tokio::test]
@@ -303,4 +306,27 @@ async fn a_connection_that_the_backend_gave_up_is_replaced_unseen() {
     backend.once("/", Reply::close());
     let (text, _) = whole(send(edge.address, get("/")).await).await;
     assert_eq!(text, "hello from the backend");
+}
+
+#[tokio::test]
+async fn a_get_may_have_a_body() {
+    let backend = FakeBackend::start().await;
+    let edge = Edge::before(backend.url()).await;
+    for framing in ["transfer-encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n", "content-length: 5\r\n\r\nquery"] {
+        say(edge.address, format!("GET /search HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{framing}")).await;
+        assert_eq!(backend.next().await.body, "query");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_is_not_served_on() {
+    let backend = FakeBackend::start().await;
+    let never = Gate::closed();
+    backend.on("/", move |_| Reply::ok("").behind(&never));
+    let edge = Edge::before(backend.url()).await;
+    let mut client = RawClient::connect(edge.address).await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    backend.next().await;
+    drop(client);
+    edge.metric_becomes("outrigger_proxy_requests_total{status=\"client_left\"}", "1").await;
 }

@@ -35,7 +35,8 @@ async fn a_backend_that_is_not_there_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_a_bad_gateway() {
-    for bytes in [&b""[..], b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-le"] {
+    let coded = b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    for bytes in [&b""[..], b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-le", coded] {
         let backend = RawBackend::saying(bytes).await;
         let edge = Edge::before(backend.url()).await;
         assert_eq!(discreet(&say(edge.address, GET).await), "502");

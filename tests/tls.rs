@@ -1,12 +1,20 @@
 //! TLS in front and behind: names, protocols, replacement, HTTP/2.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper_util::rt::TokioIo;
+use outrigger::peer::{Stream, Takeover};
 use outrigger::server::tls::{Certificates, Pair, Set};
+use outrigger::server::{Address, Listener, Policy};
+use prometheus_client::registry::Registry;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -45,7 +53,7 @@ async fn each_name_gets_its_certificate_and_they_are_replaced_under_open_connect
         let pairs: Vec<Pair> = names.iter().map(|name| pair(directory.path(), name)).collect();
         Set::load(&pairs, None).unwrap()
     };
-    let certificates = Certificates::new(load(&["one.example", "two.example"])).unwrap();
+    let certificates = Certificates::new(load(&["one.example", "two.example"]).into()).unwrap();
     let mut setup = Setup::before(&[backend.url()]);
     setup.certificates = Some(certificates.clone());
     let edge = Edge::start(setup).await;
@@ -54,7 +62,7 @@ async fn each_name_gets_its_certificate_and_they_are_replaced_under_open_connect
     assert!(contains(&shown(&edge, "unknown.example").await, "one.example"));
 
     let mut open = client::tls(edge.address, "one.example", &[]).await;
-    certificates.replace(load(&["three.example"]));
+    certificates.replace(load(&["three.example"]).into());
     assert!(contains(&shown(&edge, "three.example").await, "three.example"));
     open.write_all(GET).await.unwrap();
     let mut answer = String::new();
@@ -130,6 +138,22 @@ async fn a_handshake_that_does_not_come_is_cut_off() {
     assert_eq!(edge.metric("outrigger_server_handshakes_failed_total{reason=\"timeout\"}"), "1");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_says_nothing_is_let_go_and_one_that_asked_is_not() {
+    let backend = FakeBackend::start().await;
+    let mut setup = Setup::before(&[backend.url()]).self_signed();
+    setup.policy.header_timeout = Duration::from_secs(5);
+    let edge = Edge::start(setup).await;
+    let mut silent = client::tls(edge.address, "localhost", &["h2"]).await;
+    soon("the connection closes", silent.read_to_end(&mut Vec::new())).await.unwrap_or_default();
+    let mut sender = client::http2(edge.address).await;
+    for _ in 0..2 {
+        let request = Request::builder().uri("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(soon("an answer", sender.send_request(request)).await.unwrap().status(), 200);
+        tokio::time::advance(Duration::from_secs(9)).await;
+    }
+}
+
 #[tokio::test]
 async fn plain_http_on_a_tls_listener_fails_as_a_handshake() {
     let backend = FakeBackend::start().await;
@@ -137,6 +161,62 @@ async fn plain_http_on_a_tls_listener_fails_as_a_handshake() {
     say(edge.address, GET).await;
     edge.metric_becomes("outrigger_server_handshakes_failed_total{reason=\"tls\"}", "1").await;
     assert!(!backend.has_more().await);
+}
+
+#[tokio::test]
+async fn a_websocket_may_come_over_http2_where_that_is_offered() {
+    let echo = |mut request: Request<Incoming>| async move {
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        assert!(request.extensions().get::<Takeover>().is_none(), "a stream of HTTP/2 cannot be taken");
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = Stream::Tunnel(Box::new(TokioIo::new(upgrade.await.unwrap())));
+            let mut buffer = [0; 2];
+            stream.read_exact(&mut buffer).await.unwrap();
+            stream.write_all(&buffer).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        Response::new(Empty::<Bytes>::new())
+    };
+    let listener = Listener {
+        address: Address::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: Some(Certificates::new(Set::load(&[Pair::SelfSigned], None).unwrap().into()).unwrap()),
+        proxy_protocol: false,
+        redirect_to_https: None,
+        http2_connect: true,
+    };
+    let edge = Edge::serve(listener, Policy::default(), Registry::with_prefix("outrigger"), echo).await;
+    let mut sender = client::http2(edge.address).await;
+    let mut request = Request::connect("https://localhost/realtime").body(Empty::<Bytes>::new()).unwrap();
+    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    let answer = soon("the upgrade", sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    stream.write_all(b"hi").await.unwrap();
+    let mut text = String::new();
+    soon("the echo", stream.read_to_string(&mut text)).await.unwrap();
+    assert_eq!(text, "hi");
+}
+
+#[tokio::test]
+async fn session_tickets_outlive_a_replaced_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let backend = FakeBackend::start().await;
+    let load = |name: &str| Set::load(&[pair(directory.path(), name)], None).unwrap();
+    let certificates = Certificates::new(load("one.example").into()).unwrap();
+    let mut setup = Setup::before(&[backend.url()]);
+    setup.certificates = Some(certificates.clone());
+    let edge = Edge::start(setup).await;
+    let client = client::TlsClient::new(&[]);
+    let visit = async || {
+        let mut stream = client.connect(edge.address, "one.example").await;
+        stream.write_all(GET).await.unwrap();
+        soon("the answer", stream.read_to_end(&mut Vec::new())).await.unwrap();
+        stream.get_ref().1.handshake_kind()
+    };
+    assert_ne!(visit().await, Some(HandshakeKind::Resumed));
+    certificates.replace(load("two.example").into());
+    assert_eq!(visit().await, Some(HandshakeKind::Resumed));
 }
 
 /// An `https` backend that answers each connection once.

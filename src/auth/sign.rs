@@ -21,6 +21,8 @@ pub struct ToSign {
     pub user: Option<String>,
     pub channels: Vec<String>,
     pub ttl: Duration,
+    /// Whatever else it is to say; it gives way to the claims above.
+    pub claims: Map<String, Value>,
 }
 
 /// Why no token can be made.
@@ -59,7 +61,8 @@ impl Signer {
 
     fn sign_at(&self, what: &ToSign, now: SystemTime) -> String {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut claims = self.fixed.clone();
+        let mut claims = what.claims.clone();
+        claims.extend(self.fixed.clone());
         claims.insert("iat".into(), json!(now.as_secs()));
         claims.insert("exp".into(), json!(now.saturating_add(what.ttl).as_secs()));
         if let Some(user) = &what.user {
@@ -88,7 +91,12 @@ mod tests {
             user_claim: vec!["userId".into(), "sub".into()],
             ..Settings::default()
         };
-        let what = ToSign { user: Some("42".into()), channels: vec!["room.*".into()], ttl: Duration::from_secs(3600) };
+        let what = ToSign {
+            user: Some("42".into()),
+            channels: vec!["room.*".into()],
+            ttl: Duration::from_secs(3600),
+            claims: Map::new(),
+        };
         let token = Signer::build(&settings).unwrap().sign(&what);
         let identity = Verifier::with(&settings, None).unwrap().verify(&token).await.unwrap();
         assert_eq!(identity.user.as_deref(), Some("42"));

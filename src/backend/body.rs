@@ -181,7 +181,9 @@ impl http_body::Body for Body {
         if let Some(Silence { limit, timer }) = &mut this.silence {
             timer.as_mut().reset(Instant::now() + *limit);
         }
-        let is_over = piece.is_none() || this.incoming.is_end_stream();
+        // Trailers are the last piece, and few readers ask for another one behind them.
+        let is_last = matches!(&piece, Some(Ok(frame)) if frame.is_trailers());
+        let is_over = piece.is_none() || is_last || this.incoming.is_end_stream();
         if is_over && let Some(lease) = this.lease.take() {
             lease.give_back();
         }

@@ -121,7 +121,7 @@ impl Link {
     {
         let mut answer = pin!(answer);
         let mut deadline = pin!(sleep(timeouts.response));
-        let mut pieces = 0;
+        let mut pieces = self.traffic.pieces.load(Relaxed);
         poll_fn(|cx| {
             self.drive(cx);
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {

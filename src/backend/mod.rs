@@ -110,6 +110,13 @@ pub enum Error {
     BadUrl(String),
 }
 
+impl Error {
+    /// Whether it was not the target that failed, but whoever sends the request's body.
+    pub fn is_senders(&self) -> bool {
+        matches!(self, Self::SenderSilent(_) | Self::SenderLeft(_))
+    }
+}
+
 /// An [`Error`], and where it happened.
 #[derive(Debug, thiserror::Error)]
 #[error("{target}: {error}")]

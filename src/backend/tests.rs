@@ -241,3 +241,89 @@ async fn a_reload_keeps_the_connections_of_targets_that_stay() {
     let new = Backend::build(Settings { targets, ..Settings::default() }, Some(&old)).unwrap();
     assert!(Arc::ptr_eq(&new.balance.pools()[0], &old.balance.pools()[1]));
 }
+
+/// Sends its pieces five seconds apart, on the clock of the test.
+struct Slow(u32, Pin<Box<tokio::time::Sleep>>);
+
+impl http_body::Body for Slow {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        if self.0 == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        std::task::ready!(self.1.as_mut().poll(cx));
+        self.0 -= 1;
+        self.1 = Box::pin(tokio::time::sleep(Duration::from_secs(5)));
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"piece")))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_timeout_counts_from_the_last_piece_that_was_sent() {
+    let address = serve_each(|_, mut stream| {
+        Box::pin(async move {
+            let mut text = Vec::new();
+            while !text.ends_with(b"0\r\n\r\n") {
+                stream.read_buf(&mut text).await.unwrap();
+            }
+            stream.write_all(OK).await.unwrap();
+            stream.read_buf(&mut text).await.unwrap();
+        })
+    })
+    .await;
+    let targets = vec![Target::Http { host: address.ip().to_string(), port: address.port() }];
+    let send = async |response_timeout: Duration| {
+        let settings = Settings { targets: targets.clone(), response_timeout, ..Settings::default() };
+        let slow = Slow(10, Box::pin(tokio::time::sleep(Duration::ZERO)));
+        let request = Request::post("/").body(RequestBody::Streamed(Box::pin(slow))).unwrap();
+        Backend::build(settings, None).unwrap().send(request).await.map(|response| response.status())
+    };
+    assert_eq!(send(Duration::from_secs(7)).await.unwrap(), StatusCode::OK);
+    let failure = send(Duration::from_secs(2)).await.unwrap_err();
+    assert!(matches!(failure.error, Error::SenderSilent(_)), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_pause_no_longer_than_it_may() {
+    let address = serve_each(|_, mut stream| {
+        Box::pin(async move {
+            read_request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart").await.unwrap();
+            read_request(&mut stream).await;
+        })
+    })
+    .await;
+    let targets = vec![Target::Http { host: address.ip().to_string(), port: address.port() }];
+    let settings = Settings { targets, body_timeout: Some(Duration::from_secs(9)), ..Settings::default() };
+    let backend = Backend::build(settings, None).unwrap();
+    let response = backend.send(Request::new(RequestBody::Empty)).await.unwrap();
+    let error = response.into_body().collect().await.unwrap_err();
+    assert_eq!(error.to_string(), "no answer within 9s");
+}
+
+#[tokio::test]
+async fn after_trailers_a_connection_is_used_again() {
+    let (seen, mut numbers) = mpsc::unbounded_channel();
+    let address = serve_each(move |number, mut stream| {
+        let seen = seen.clone();
+        Box::pin(async move {
+            while read_request(&mut stream).await.is_some() {
+                seen.send(number).unwrap();
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+                stream.write_all(format!("{head}2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n").as_bytes()).await.unwrap();
+            }
+        })
+    })
+    .await;
+    let backend = backend(&[address]);
+    for _ in 0..2 {
+        let mut body = backend.send(Request::new(RequestBody::Empty)).await.unwrap().into_body();
+        while !body.frame().await.unwrap().unwrap().is_trailers() {}
+        assert_eq!(numbers.recv().await, Some(0));
+    }
+}

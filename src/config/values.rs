@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -53,8 +52,15 @@ impl Word for std::time::Duration {
         humantime::parse_duration(text).map_err(|_| format!("`{text}` is no time such as `30s`, `5m` or `1h`"))
     }
 
+    /// `24h` rather than `1day`, `90s` rather than `1m 30s`, `60s` rather than `1m`: one number with one unit.
     fn write(&self) -> String {
-        humantime::format_duration(*self).to_string()
+        let millis = self.as_millis();
+        let fits = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")].into_iter();
+        let is_whole = |unit: u128| millis.is_multiple_of(unit) && (millis > unit || unit != 60_000);
+        match fits.filter(|_| millis > 0).find(|(unit, _)| is_whole(*unit)) {
+            Some((unit, name)) if self.subsec_nanos().is_multiple_of(1_000_000) => format!("{}{name}", millis / unit),
+            _ => humantime::format_duration(*self).to_string(),
+        }
     }
 }
 
@@ -153,10 +159,26 @@ impl Word for http::HeaderName {
     }
 }
 
-impl<T: Word> Text<T> {
-    /// Whether a text is one, for whoever checks a file without making a configuration of it.
-    pub fn check(text: &str) -> Result<(), String> {
-        T::read(text).map(drop)
+/// The `format` of a file's name, of a secret, and the key that says a secret is in a file.
+pub const PATH: &str = "path";
+pub const SECRET: &str = "secret";
+pub const FILE: &str = "file";
+
+/// Whether a text is what the schema's `format` promises; formats that are not ours promise nothing.
+pub fn check(format: &str, text: &str) -> Result<(), String> {
+    fn readable<T: Word>(text: &str) -> Result<(), String> {
+        T::read(text.trim()).map(drop)
+    }
+    match format {
+        std::time::Duration::FORMAT => readable::<std::time::Duration>(text),
+        Bytes::FORMAT => readable::<Bytes>(text),
+        server::Address::FORMAT => readable::<server::Address>(text),
+        Target::FORMAT => readable::<Target>(text),
+        Pattern::FORMAT => readable::<Pattern>(text),
+        ipnet::IpNet::FORMAT => readable::<ipnet::IpNet>(text),
+        http::Uri::FORMAT => readable::<http::Uri>(text),
+        http::HeaderName::FORMAT => readable::<http::HeaderName>(text),
+        _ => Ok(()),
     }
 }
 
@@ -201,39 +223,20 @@ impl<T: Word> JsonSchema for Text<T> {
     }
 }
 
-/// A secret: the text itself, or the file it is in. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    Text(String),
-    /// Relative to the configuration file; a line break at its end is not part of it.
-    File(PathBuf),
+/// A secret. Where the file says `{file: PATH}`, this is what that file holds. Never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InFile {
-    file: PathBuf,
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Secret;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or `{file: PATH}`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret::Text(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
-                InFile::deserialize(MapAccessDeserializer::new(map)).map(|it| Secret::File(it.file))
-            }
-        }
-        deserializer.deserialize_any(Either)
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
@@ -249,11 +252,11 @@ impl JsonSchema for Secret {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [
-                { "type": "string", "format": "secret" },
+                { "type": "string", "format": SECRET },
                 {
                     "type": "object",
-                    "properties": { "file": { "type": "string", "format": "path" } },
-                    "required": ["file"],
+                    "properties": { FILE: { "type": "string", "format": PATH } },
+                    "required": [FILE],
                     "additionalProperties": false
                 }
             ]
@@ -274,13 +277,21 @@ impl fmt::Debug for Secret {
 }
 
 /// One of something, or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> Default for OneOrMany<T> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<T: serde::Serialize> serde::Serialize for OneOrMany<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0[..] {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Directory(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    connections: HashMap<ConnectionId, Arc<Outbox>>,
+    connections: HashMap<ConnectionId, (Arc<Outbox>, Option<Arc<str>>)>,
     users: HashMap<Arc<str>, Vec<ConnectionId>>,
 }
 
@@ -27,7 +27,7 @@ pub struct Listed {
 impl Directory {
     pub fn list(self: &Arc<Self>, outbox: &Arc<Outbox>, user: Option<Arc<str>>) -> Listed {
         let mut entries = self.lock();
-        entries.connections.insert(outbox.id, outbox.clone());
+        entries.connections.insert(outbox.id, (outbox.clone(), user.clone()));
         if let Some(user) = &user {
             entries.users.entry(user.clone()).or_default().push(outbox.id);
         }
@@ -36,18 +36,22 @@ impl Directory {
     }
 
     pub fn connection(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
-        self.lock().connections.get(&id).cloned()
+        self.lock().connections.get(&id).map(|it| it.0.clone())
     }
 
     /// Every connection of a user.
     pub fn user(&self, user: &str) -> Vec<Arc<Outbox>> {
         let entries = self.lock();
         let ids = entries.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter_map(|id| entries.connections.get(id).cloned()).collect()
+        ids.iter().filter_map(|id| entries.connections.get(id).map(|it| it.0.clone())).collect()
+    }
+
+    pub fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.lock().connections.get(&id)?.1.clone()
     }
 
     pub fn all(&self) -> Vec<Arc<Outbox>> {
-        self.lock().connections.values().cloned().collect()
+        self.lock().connections.values().map(|it| it.0.clone()).collect()
     }
 
     pub fn len(&self) -> usize {

@@ -1,1 +1,394 @@
-//
+//! The fan-out under stress: wires that take a few bytes at a time or hold ciphertext back, readers that stall, clients that
+//! hop in and out, on few threads. Every client's view is held against the ledger.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arc_swap::access::Map;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::io::ReadBuf;
+
+use super::*;
+use crate::channel::{Data, Pattern};
+use crate::protocol::wire::Deflate;
+use crate::protocol::{Format, Reply, Subscribed as SubscribedReply};
+
+/// A socket whose kernel takes only as much as its reader made room for.
+#[derive(Default)]
+struct Pipe {
+    received: Vec<u8>,
+    /// Taken by the wire but not by the kernel: what a TLS session holds.
+    held_back: Vec<u8>,
+    room: usize,
+    waker: Option<Waker>,
+}
+
+struct ChokedWire {
+    pipe: Arc<Mutex<Pipe>>,
+    is_tls: bool,
+}
+
+impl Wire for ChokedWire {
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>> {
+        let mut pipe = self.pipe.lock().unwrap();
+        if self.is_tls {
+            pipe.held_back.extend_from_slice(bytes);
+            *bytes = &[];
+        }
+        let Pipe { received, held_back, room, waker } = &mut *pipe;
+        let from: &mut dyn FnMut(usize) -> Vec<u8> = if self.is_tls {
+            &mut |room| held_back.drain(..room.min(held_back.len())).collect()
+        } else {
+            &mut |room| {
+                let (now, later) = bytes.split_at(room.min(bytes.len()));
+                *bytes = later;
+                now.to_vec()
+            }
+        };
+        let taken = from(*room);
+        *room -= taken.len();
+        received.extend_from_slice(&taken);
+        if bytes.is_empty() && held_back.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        *waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_receive(&mut self, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads in fits and starts until it is told that this is all.
+async fn read(pipe: Arc<Mutex<Pipe>>, mut done: tokio::sync::watch::Receiver<bool>) {
+    let mut random = fastrand::Rng::with_seed(7);
+    loop {
+        let is_done = *done.borrow();
+        let waker = {
+            let mut pipe = pipe.lock().unwrap();
+            pipe.room = if is_done { usize::MAX } else { random.usize(..700) };
+            pipe.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if is_done {
+            return;
+        }
+        tokio::select! {
+            _ = done.changed() => {}
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+/// The task of a connection, without a session.
+async fn serve(outbox: Arc<Outbox>) {
+    std::future::poll_fn(|cx| {
+        while let Some(signal) = outbox.drive(cx).unwrap() {
+            assert!(matches!(signal, Signal::CatchUpAgain(_)), "{signal:?}");
+        }
+        if outbox.is_open() { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
+fn hub(shards: usize) -> Arc<Hub> {
+    let engine = engine::Settings {
+        positions: Duration::from_secs(3600),
+        channels: 100_000,
+        idempotency: Duration::from_secs(600),
+    };
+    let deflate = Arc::new(ArcSwap::from_pointee(Deflate::default()));
+    Hub::open(Settings { shards, engine }, Box::new(Map::new(deflate, |it: &Deflate| it)))
+}
+
+fn rule(when_slow: WhenSlow) -> Rule {
+    Rule {
+        pattern: Pattern::parse("**").unwrap(),
+        subscribe: Access::Public,
+        publish: Publish::default(),
+        history: KEEP,
+        when_slow,
+    }
+}
+
+const KEEP: Retention = Retention { size: 10_000, ttl: Duration::from_secs(3600) };
+
+fn channel(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+fn draft(name: &str, padding: usize) -> Draft {
+    Draft::new(channel(name), Data::Json(Bytes::from(format!("\"{}\"", "x".repeat(padding)))), None)
+}
+
+/// Joins as a session does, and says so to the client.
+async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<Outbox>) -> Subscription {
+    let rule = rule(WhenSlow::Disconnect);
+    let Subscribed { subscription, position, recovered, catch_up } =
+        hub.subscribe(&channel(name), since, outbox, &rule).await.unwrap();
+    outbox.reply(&Reply::Subscribed(SubscribedReply {
+        channel: channel(name),
+        epoch: position.epoch.to_string(),
+        seq: position.seq,
+        id: position.id.clone(),
+        recovered,
+        conflated: None,
+        reference: None,
+        timestamp: 0,
+    }));
+    let Some(mut catch_up) = catch_up else {
+        subscription.go_live(position.seq);
+        return subscription;
+    };
+    loop {
+        assert!(catch_up.read_on(hub).await.unwrap());
+        if let Fed::Done(position) = catch_up.feed(hub, outbox) {
+            subscription.go_live(position.seq);
+            return subscription;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Every whole message of a stream of WebSocket frames; anything left over is a lost byte.
+fn messages(mut bytes: &[u8]) -> Vec<Value> {
+    let mut messages = Vec::new();
+    while let [_, len, rest @ ..] = bytes {
+        let (len, rest) = match len {
+            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+            127 => panic!("no frame is that long"),
+            short => (usize::from(*short), rest),
+        };
+        messages.push(serde_json::from_slice(&rest[..len]).expect("a frame holds one JSON message"));
+        bytes = &rest[len..];
+    }
+    assert!(bytes.is_empty());
+    messages
+}
+
+/// Holds one client's view against the contract: numbered without a hole from its `subscribed` to its `unsubscribed`.
+fn audit(messages: &[Value]) -> HashMap<String, u64> {
+    let mut at: HashMap<String, Option<u64>> = HashMap::new();
+    let mut last = HashMap::new();
+    for message in messages {
+        let name = message["channel"].as_str().unwrap_or_default().to_owned();
+        match message["type"].as_str().unwrap() {
+            "subscribed" => {
+                at.insert(name, message["seq"].as_u64());
+            }
+            "unsubscribed" => {
+                at.insert(name, None);
+            }
+            "message" => {
+                let seq = message["seq"].as_u64().unwrap();
+                let before = at.get(&name).copied().flatten();
+                assert_eq!(before.map(|it| it + 1), Some(seq), "a message out of its place: {message}");
+                at.insert(name.clone(), Some(seq));
+                last.insert(name, seq);
+            }
+            other => panic!("unexpected {other}"),
+        }
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_and_no_byte_is_lost_to_partial_writes_slow_readers_and_a_starved_core() {
+    const CLIENTS: usize = 40;
+    const PUBLICATIONS: usize = 1500;
+    let hub = hub(2);
+    // Two cores' worth of somebody else's work beside ours.
+    let (starve, starved) = tokio::sync::watch::channel(false);
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let starved = starved.clone();
+            std::thread::spawn(move || {
+                while !*starved.borrow() {
+                    std::hint::spin_loop()
+                }
+            })
+        })
+        .collect();
+    let (finish, finished) = tokio::sync::watch::channel(false);
+    let mut clients = Vec::new();
+    let mut tasks = JoinSet::new();
+    for at in 0..CLIENTS {
+        let pipe = Arc::new(Mutex::new(Pipe::default()));
+        let wire = ChokedWire { pipe: pipe.clone(), is_tls: at % 2 == 0 };
+        let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(wire)), 64 << 20);
+        tasks.spawn(read(pipe.clone(), finished.clone()));
+        tasks.spawn(serve(outbox.clone()));
+        clients.push((pipe, outbox));
+    }
+    let mut hopping = JoinSet::new();
+    for (at, (_, outbox)) in clients.iter().enumerate() {
+        let (hub, outbox) = (hub.clone(), outbox.clone());
+        hopping.spawn(async move {
+            let mut random = fastrand::Rng::with_seed(at as u64);
+            let steady = join(&hub, "steady", None, &outbox).await;
+            for _ in 0..30 {
+                let hop = join(&hub, "hop", None, &outbox).await;
+                for _ in 0..random.usize(..40) {
+                    tokio::task::yield_now().await;
+                }
+                hop.leave().await;
+                outbox.reply(&Reply::Unsubscribed {
+                    channel: channel("hop"),
+                    reason: None,
+                    reference: None,
+                    timestamp: 0,
+                });
+            }
+            steady
+        });
+    }
+    for at in 0..PUBLICATIONS {
+        for name in ["steady", "hop"] {
+            hub.publish(draft(name, at % 300), KEEP).await.unwrap();
+        }
+        if at % 7 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut steady = Vec::new();
+    while let Some(subscription) = hopping.join_next().await {
+        steady.push(subscription.unwrap());
+    }
+    // One more, whose way through the shards has been waited for: everything before it was offered.
+    let last = hub.publish_counted(draft("steady", 1), KEEP).await.unwrap();
+    last.tally.as_ref().unwrap().delivered().await;
+    starve.send_replace(true);
+    finish.send_replace(true);
+    let (count, is_flushed) = last.flushed(Duration::from_secs(30)).await.unwrap();
+    assert!(is_flushed, "{count:?}");
+    assert_eq!(count.matched as usize, CLIENTS);
+    for (pipe, outbox) in &clients {
+        std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
+        let heard = messages(&pipe.lock().unwrap().received);
+        assert_eq!(audit(&heard)["steady"], last.receipt.position.seq);
+        outbox.close();
+    }
+    let sums = hub.ledger().read();
+    assert_eq!(sums.queued, 0, "{sums:?}");
+    drop(steady);
+    busy.into_iter().for_each(|it| it.join().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_back_while_much_is_published_gets_all_of_it_once() {
+    let hub = hub(2);
+    let position = hub.publish(draft("a", 10), KEEP).await.unwrap().position;
+    for _ in 0..500 {
+        hub.publish(draft("a", 100), KEEP).await.unwrap();
+    }
+    let mut joining = JoinSet::new();
+    for _ in 0..20 {
+        let (hub, position) = (hub.clone(), position.clone());
+        joining.spawn(async move {
+            let pipe = Arc::new(Mutex::new(Pipe { room: usize::MAX, ..Pipe::default() }));
+            let wire = ChokedWire { pipe: pipe.clone(), is_tls: false };
+            let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(wire)), 64 << 20);
+            let task = tokio::spawn(serve(outbox.clone()));
+            let subscription = join(&hub, "a", Some(position), &outbox).await;
+            (pipe, outbox, subscription, task)
+        });
+    }
+    for _ in 0..1000 {
+        hub.publish(draft("a", 100), KEEP).await.unwrap();
+    }
+    let clients = joining.join_all().await;
+    let last = hub.publish_counted(draft("a", 1), KEEP).await.unwrap();
+    last.tally.as_ref().unwrap().flushed_all().await;
+    for (pipe, outbox, _subscription, _) in &clients {
+        std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
+        let heard = messages(&pipe.lock().unwrap().received);
+        assert_eq!(heard[0]["seq"], 1);
+        assert_eq!(audit(&heard)["a"], last.receipt.position.seq);
+        outbox.close();
+    }
+}
+
+/// A client that reads nothing at all, and what is in its outbox after so many publications of a kilobyte.
+async fn stalled(when_slow: WhenSlow, publications: usize) -> (Arc<Hub>, Arc<Mutex<Pipe>>, Arc<Outbox>, Subscription) {
+    let hub = hub(1);
+    let pipe = Arc::new(Mutex::new(Pipe::default()));
+    let wire = ChokedWire { pipe: pipe.clone(), is_tls: false };
+    let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(wire)), 16 * 1024);
+    std::future::poll_fn(|cx| Poll::Ready(outbox.drive(cx))).await.unwrap();
+    let subscribed = hub.subscribe(&channel("a"), None, &outbox, &rule(when_slow)).await.unwrap();
+    subscribed.subscription.go_live(0);
+    for _ in 0..publications {
+        let published = hub.publish_counted(draft("a", 1000), KEEP).await.unwrap();
+        published.counted().await.unwrap();
+    }
+    (hub, pipe, outbox, subscribed.subscription)
+}
+
+async fn drained(pipe: &Mutex<Pipe>, outbox: &Outbox) -> Vec<Value> {
+    pipe.lock().unwrap().room = usize::MAX;
+    std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
+    messages(&pipe.lock().unwrap().received)
+}
+
+#[tokio::test]
+async fn drop_oldest_keeps_the_newest_and_tells_the_gap_in_its_place() {
+    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::DropOldest, 100).await;
+    assert!(outbox.backlog() <= 17 * 1024);
+    let heard = drained(&pipe, &outbox).await;
+    // The one being written when the client stalled, the gap, and then everything up to the last.
+    assert_eq!(heard[0]["seq"], 1);
+    assert_eq!(heard[1]["type"], "gap");
+    let gap = heard[1]["seq"].as_u64().unwrap();
+    let after: Vec<_> = heard[2..].iter().map(|it| it["seq"].as_u64().unwrap()).collect();
+    assert_eq!(after, (gap + 1..=100).collect::<Vec<_>>());
+    let sums = hub.ledger().read();
+    assert_eq!((sums.expected, sums.flushed, sums.dropped[0]), (100, 100 - (gap - 1), (Loss::Slow, gap - 1)));
+}
+
+#[tokio::test]
+async fn latest_only_keeps_one_publication_however_many_there_were() {
+    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::LatestOnly, 100).await;
+    let heard = drained(&pipe, &outbox).await;
+    let seqs: Vec<_> = heard.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [1, 100]);
+    assert_eq!(hub.ledger().read().dropped[1], (Loss::Conflated, 98));
+}
+
+#[tokio::test]
+async fn a_slow_client_is_disconnected_where_the_rule_says_so_and_the_receipt_counts_it() {
+    let (hub, _pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 30).await;
+    let signal = std::future::poll_fn(|cx| Poll::Ready(outbox.drive(cx))).await.unwrap();
+    assert_eq!(signal, Some(Signal::Close(crate::protocol::Close::SLOW)));
+    let published = hub.publish_counted(draft("a", 1000), KEEP).await.unwrap();
+    let count = published.counted().await.unwrap();
+    assert_eq!((count.matched, count.queued, count.dropped_slow), (1, 0, 1));
+    outbox.close();
+    let sums = hub.ledger().read();
+    let dropped: u64 = sums.dropped.iter().map(|(_, count)| count).sum();
+    assert_eq!((sums.expected, sums.flushed + dropped, sums.queued), (31, 31, 0));
+}
+
+#[tokio::test]
+async fn an_excluded_connection_is_told_that_nothing_is_missing() {
+    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 0).await;
+    pipe.lock().unwrap().room = usize::MAX;
+    hub.publish(draft("a", 1), KEEP).await.unwrap();
+    let draft = Draft { exclude: vec![outbox.id], ..draft("a", 1) };
+    hub.publish_counted(draft, KEEP).await.unwrap().counted().await.unwrap();
+    let heard = drained(&pipe, &outbox).await;
+    assert_eq!(
+        (&heard[0]["type"], &heard[1]["type"], &heard[1]["seq"]),
+        (&"message".into(), &"skipped".into(), &2.into())
+    );
+}

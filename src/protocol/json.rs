@@ -50,12 +50,13 @@ struct Since<'a> {
 
 /// One message. `binary` is its `data` where that travelled beside the JSON (MessagePack).
 pub(super) fn decode(text: &[u8], binary: Option<Bytes>) -> Result<Command, Misread> {
-    let message: Message = serde_json::from_slice(text).map_err(|error| Misread {
-        code: Code::BadMessage,
-        message: format!("not a message: {error}"),
-        channel: None,
-        reference: None,
-    })?;
+    let unreadable = |message: String| Misread { code: Code::BadMessage, message, channel: None, reference: None };
+    // The reader would take a list for the fields in their order.
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err(unreadable("a message is a JSON object".into()));
+    }
+    let message: Message =
+        serde_json::from_slice(text).map_err(|error| unreadable(format!("not a message: {error}")))?;
     let reference = message.reference.map(reference).transpose()?;
     let misread = |code, text: String| Misread {
         code,

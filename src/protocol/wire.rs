@@ -268,15 +268,27 @@ fn event_name(reply: &Reply) -> &'static str {
 
 thread_local! {
     /// One compressor per worker thread, reset for every message: without context takeover no connection needs its own.
-    static COMPRESS: RefCell<Option<(u32, Compress)>> = const { RefCell::new(None) };
+    static COMPRESS: RefCell<Option<(u32, u8, Compress)>> = const { RefCell::new(None) };
 }
+
+/// The largest window there is: 32 KiB.
+const WINDOW_BITS: u8 = 15;
 
 /// The payload of a compressed frame: deflated, flushed to a byte, without the four bytes RFC 7692 (7.2.1) leaves off.
 pub fn deflate(payload: &[u8], level: u32) -> Vec<u8> {
+    deflate_within(payload, level, WINDOW_BITS)
+}
+
+/// The same for a client that remembers less: a window of `bits`, 9 to 15.
+pub fn deflate_within(payload: &[u8], level: u32, bits: u8) -> Vec<u8> {
     COMPRESS.with_borrow_mut(|slot| {
-        let (_, compress) = match slot {
-            Some(it) if it.0 == level => it,
-            _ => slot.insert((level, Compress::new(Compression::new(level.min(9)), false))),
+        let (.., compress) = match slot {
+            Some(it) if (it.0, it.1) == (level, bits) => it,
+            _ => slot.insert((
+                level,
+                bits,
+                Compress::new_with_window_bits(Compression::new(level.min(9)), false, bits.clamp(9, WINDOW_BITS)),
+            )),
         };
         compress.reset();
         let mut out = Vec::with_capacity(payload.len() / 2 + 64);

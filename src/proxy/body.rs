@@ -43,7 +43,10 @@ impl http_body::Body for Body {
             Content::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
         };
         match &frame {
-            Some(Ok(frame)) => this.record.body_bytes += frame.data_ref().map_or(0, Bytes::len) as u64,
+            Some(Ok(frame)) => {
+                this.record.body_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.record.is_complete = frame.is_trailers();
+            }
             Some(Err(error)) => this.record.broke_off(error),
             None => this.record.is_complete = true,
         }

@@ -14,7 +14,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-pub(super) fn set(headers: &mut HeaderMap, peer: &Peer, host: &HeaderValue) {
+pub(super) fn set(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
     if !peer.trusted {
         remove_claims(headers);
     }
@@ -35,7 +35,9 @@ pub(super) fn set(headers: &mut HeaderMap, peer: &Peer, host: &HeaderValue) {
     insert(headers, X_FORWARDED_FOR, &hops);
     insert(headers, FORWARDED, &forwarded);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
-    if !headers.contains_key(X_FORWARDED_HOST) {
+    if let Some(host) = host
+        && !headers.contains_key(X_FORWARDED_HOST)
+    {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
 }
@@ -64,7 +66,7 @@ fn chain(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// `Forwarded` with the same hops as `X-Forwarded-For`.
-fn rebuilt(before: Option<&str>, hop: IpAddr, scheme: &str, host: &HeaderValue) -> String {
+fn rebuilt(before: Option<&str>, hop: IpAddr, scheme: &str, host: Option<&HeaderValue>) -> String {
     let mut text = String::new();
     for entry in before.unwrap_or("").split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let node = entry.parse().map_or_else(|_| "unknown".to_owned(), node);
@@ -73,9 +75,10 @@ fn rebuilt(before: Option<&str>, hop: IpAddr, scheme: &str, host: &HeaderValue) 
     text + &element(hop, scheme, host)
 }
 
-fn element(hop: IpAddr, scheme: &str, host: &HeaderValue) -> String {
-    let host = host.to_str().unwrap_or("").replace(['"', '\\'], "");
-    format!("for={};host=\"{host}\";proto={scheme}", node(hop))
+fn element(hop: IpAddr, scheme: &str, host: Option<&HeaderValue>) -> String {
+    // A valid host holds no quote, so it needs no escaping.
+    let host = host.and_then(|host| host.to_str().ok()).map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
+    format!("for={}{host};proto={scheme}", node(hop))
 }
 
 /// RFC 7239 section 6: IPv6 in brackets and quotes.
@@ -95,7 +98,7 @@ mod tests {
         let local = "10.0.0.1:443".parse().unwrap();
         let peer = Peer { socket, local, tls: true, client: socket.ip(), scheme: "https", trusted };
         let mut map: HeaderMap = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
-        set(&mut map, &peer, &HeaderValue::from_static("example.com"));
+        set(&mut map, &peer, Some(&HeaderValue::from_static("example.com")));
         map
     }
 

@@ -34,6 +34,9 @@ use record::Record;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What a client hears when the application said something that cannot be passed on.
+const NO_ANSWER: &str = "The application did not answer\n";
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Protocols that the backend may upgrade to; every other `Upgrade` is ignored, as HTTP allows.
@@ -80,6 +83,7 @@ impl Proxy {
 
         let gate = expect::is_expected(&head.headers).then(Arc::<Gate>::default);
         let body = outgoing(body, gate.clone());
+        headers::frame(&mut head.headers, &body);
         let mut request = Request::from_parts(head, body);
         if let Some(gate) = &gate {
             expect::open_on_continue(&mut request, gate.clone());
@@ -96,7 +100,7 @@ impl Proxy {
             (Ok(answer), ..) => {
                 let mut answer = pass_back(answer, record);
                 // Some clients would now send a next request, some still the body: nobody could tell which it is.
-                if is_body_unasked && version == Version::HTTP_11 {
+                if is_body_unasked && version < Version::HTTP_2 {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 answer
@@ -121,6 +125,10 @@ fn outgoing(body: Incoming, gate: Option<Arc<Gate>>) -> RequestBody {
 }
 
 fn pass_back(answer: Response<backend::Body>, mut record: Record) -> Response<Body> {
+    if !headers::is_plainly_framed(answer.headers()) {
+        record.unusable("transfer_coding");
+        return say(StatusCode::BAD_GATEWAY, NO_ANSWER, record);
+    }
     record.status = Some(answer.status());
     let mut answer = answer.map(|body| Body::streamed(body, record));
     headers::clean_response(answer.headers_mut());
@@ -138,9 +146,9 @@ fn fail(failure: &backend::Failure, record: Record) -> Response<Body> {
         }
         Error::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The application did not answer in time\n"),
         Error::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The application is busy\n"),
-        Error::Broken(_) => (StatusCode::BAD_GATEWAY, "broken", "The application did not answer\n"),
-        Error::TooLarge { .. } => (StatusCode::BAD_GATEWAY, "too_large", "The application did not answer\n"),
-        Error::BadUrl(_) => (StatusCode::BAD_GATEWAY, "bad_url", "The application did not answer\n"),
+        Error::Broken(_) => (StatusCode::BAD_GATEWAY, "broken", NO_ANSWER),
+        Error::TooLarge { .. } => (StatusCode::BAD_GATEWAY, "too_large", NO_ANSWER),
+        Error::BadUrl(_) => (StatusCode::BAD_GATEWAY, "bad_url", NO_ANSWER),
         Error::SenderSilent(_) => {
             (StatusCode::REQUEST_TIMEOUT, "client_silent", "The request did not arrive in time\n")
         }

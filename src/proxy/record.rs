@@ -45,9 +45,13 @@ impl Record {
         }
     }
 
-    /// The backend gave no answer.
+    /// There is no answer. Where that is the client's doing it is nothing to warn an operator about.
     pub fn failed(&self, reason: &'static str, failure: &backend::Failure) {
         self.metrics.failed(reason);
+        if failure.error.is_senders() {
+            tracing::debug!(error = %failure.error, path = self.uri.path(), "the request did not arrive whole");
+            return;
+        }
         tracing::warn!(
             backend = %failure.target,
             error = %failure.error,
@@ -73,10 +77,11 @@ impl Record {
         );
     }
 
-    /// The backend said `101` to a request that did not ask for that.
-    pub fn unasked_upgrade(&self) {
-        self.metrics.failed("unasked_upgrade");
-        tracing::warn!(path = self.uri.path(), request_id = self.request_id(), "the backend upgraded unasked");
+    /// The backend's answer cannot be passed on.
+    pub fn unusable(&self, reason: &'static str) {
+        self.metrics.failed(reason);
+        let (path, request_id) = (self.uri.path(), self.request_id());
+        tracing::warn!(reason, method = %self.method, path, request_id, "unusable answer from the backend");
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
 use super::metrics::Metrics;
 use super::record::Record;
-use super::{Body, headers, say};
+use super::{Body, NO_ANSWER, headers, say};
 use crate::backend;
 use crate::peer::{Stream, Takeover};
 
@@ -25,14 +25,14 @@ pub(super) async fn accept(
 ) -> Result<Infallible, Response<Body>> {
     let (mut head, body) = answer.into_parts();
     let (Some(asked), Some(takeover)) = (asked.filter(|asked| names(&head.headers, asked)), takeover) else {
-        record.unasked_upgrade();
-        return Err(say(StatusCode::BAD_GATEWAY, "The application did not answer\n", record));
+        record.unusable("unasked_upgrade");
+        return Err(say(StatusCode::BAD_GATEWAY, NO_ANSWER, record));
     };
     let (backend, early) = match body.into_upgraded().await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             record.broke_off(&error.into());
-            return Err(say(StatusCode::BAD_GATEWAY, "The application did not answer\n", record));
+            return Err(say(StatusCode::BAD_GATEWAY, NO_ANSWER, record));
         }
     };
     headers::clean_response(&mut head.headers);

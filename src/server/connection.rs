@@ -1,14 +1,16 @@
 //! The life of one connection: PROXY header, TLS, then HTTP by what was negotiated.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::{Admission, Permit};
@@ -120,13 +122,19 @@ async fn serve_tls<S: Service>(
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let stream = Stream::Tls(stream);
     if is_http2 {
-        Box::pin(serve_http2(stream, ends, context, permit)).await;
+        Box::pin(serve_http2(stream, ends, context, policy, permit)).await;
     } else {
         Box::pin(takeover::serve_http1(stream, ends, context, policy, permit)).await;
     }
 }
 
-async fn serve_http2<S: Service>(stream: Stream, ends: Ends, context: Arc<Context<S>>, _permit: Permit) {
+async fn serve_http2<S: Service>(
+    stream: Stream,
+    ends: Ends,
+    context: Arc<Context<S>>,
+    policy: Arc<Policy>,
+    _permit: Permit,
+) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -142,10 +150,19 @@ async fn serve_http2<S: Service>(stream: Stream, ends: Ends, context: Arc<Contex
     }
     let mut draining = context.draining.clone();
     let requests = context.metrics.requests_http2.clone();
-    let service = HandOn { ends, context, slot: None, requests };
+    let has_asked = Arc::<AtomicBool>::default();
+    let service = HandOn { ends, context, slot: None, requests, has_asked: has_asked.clone() };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // hyper waits for a client's first words without end, and pings it only afterwards.
+    let says_nothing = async {
+        sleep(policy.header_timeout).await;
+        if has_asked.load(Relaxed) {
+            pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = says_nothing => return,
         () = draining.requested() => {
             connection.as_mut().graceful_shutdown();
             connection.await

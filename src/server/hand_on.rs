@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
@@ -24,6 +25,8 @@ pub(super) struct HandOn<S> {
     /// One slot per HTTP/1.1 connection: it serves one request at a time.
     pub slot: Option<Takeover>,
     pub requests: Counter,
+    /// Set by the first request.
+    pub has_asked: Arc<AtomicBool>,
 }
 
 /// The service's own body, or the few words of a redirect.
@@ -36,6 +39,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for HandOn<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.requests.inc();
+        self.has_asked.store(true, Relaxed);
         let peer = self.peer(&request);
         if let Some(port) = self.context.listener.redirect_to_https
             && peer.scheme == "http"

@@ -16,6 +16,7 @@ pub mod tls;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub struct Policy {
     pub max_connections_per_ip: usize,
     /// Until TLS is up and the PROXY header has been read.
     pub handshake_timeout: Duration,
-    /// Until a whole request head has arrived, idle time included. Longer than the 60 s that an AWS ALB keeps its
+    /// Until a whole request head has arrived, idle time included; over HTTP/2 until the first one has. Longer than the 60 s that an AWS ALB keeps its
     /// connections, so that the balancer is the one who closes.
     pub header_timeout: Duration,
 }
@@ -83,7 +84,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    pub(crate) fn trusts(&self, address: std::net::IpAddr) -> bool {
+    fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
 }
@@ -133,9 +134,15 @@ impl Server {
         admission: Arc<Admission>,
         metrics: Metrics,
     ) -> Result<Self, BindError> {
-        let bind = |listener: Listener| match Socket::bind(&listener.address) {
-            Ok(socket) => Ok((socket, listener)),
-            Err(error) => Err(BindError { address: listener.address, error }),
+        let bind = |listener: Listener| {
+            let socket = match (&listener.address, &listener.tls) {
+                (Address::Unix(_), Some(_)) => Err(io::Error::other("TLS is for TCP listeners")),
+                (address, _) => Socket::bind(address),
+            };
+            match socket {
+                Ok(socket) => Ok((socket, listener)),
+                Err(error) => Err(BindError { address: listener.address, error }),
+            }
         };
         let listeners = listeners.into_iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { listeners, policy, admission, metrics })

@@ -115,8 +115,8 @@ impl Set {
 }
 
 impl Certificates {
-    pub fn new(set: Set) -> Result<Arc<Self>, Error> {
-        let resolver = Arc::new(Resolver(ArcSwap::from_pointee(set)));
+    pub fn new(set: Arc<Set>) -> Result<Arc<Self>, Error> {
+        let resolver = Arc::new(Resolver(ArcSwap::new(set)));
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -128,8 +128,8 @@ impl Certificates {
     }
 
     /// New handshakes get these; open connections stay as they are.
-    pub fn replace(&self, set: Set) {
-        self.resolver.0.store(Arc::new(set));
+    pub fn replace(&self, set: Arc<Set>) {
+        self.resolver.0.store(set);
     }
 
     pub fn current(&self) -> Arc<Set> {

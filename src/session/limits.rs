@@ -1,3 +1,4 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,8 @@ pub struct Limits {
     pub rate: f64,
     /// Messages at once.
     pub burst: f64,
+    /// New sessions of this node a second.
+    pub handshakes: f64,
 }
 
 /// A token bucket over a client's messages, refilled by the clock.
@@ -35,14 +38,14 @@ pub(super) enum Verdict {
 const PATIENCE: u32 = 500;
 
 impl Bucket {
-    pub(super) fn full(limits: &Limits) -> Self {
-        Self { left: limits.burst, at: Instant::now(), refused: 0 }
+    pub(super) fn full(burst: f64) -> Self {
+        Self { left: burst, at: Instant::now(), refused: 0 }
     }
 
-    pub(super) fn take(&mut self, limits: &Limits, now: Instant) -> Verdict {
+    pub(super) fn take(&mut self, rate: f64, burst: f64, now: Instant) -> Verdict {
         let passed: Duration = now.saturating_duration_since(self.at);
         self.at = now;
-        self.left = (self.left + passed.as_secs_f64() * limits.rate).min(limits.burst);
+        self.left = (self.left + passed.as_secs_f64() * rate).min(burst);
         if self.left >= 1.0 {
             self.left -= 1.0;
             self.refused = 0;
@@ -53,18 +56,39 @@ impl Bucket {
     }
 }
 
+/// How fast new sessions are let in, all of a node together.
+#[derive(Debug)]
+pub(super) struct Gate(Mutex<Bucket>);
+
+/// A client that came too fast comes back within this time, each at its own.
+const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
+
+impl Gate {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self(Mutex::new(Bucket::full(limits.handshakes)))
+    }
+
+    /// Nothing, or when to come back.
+    pub(super) fn pass(&self, limits: &Limits) -> Result<(), Duration> {
+        let mut bucket = self.0.lock().expect("nothing panics under this lock");
+        match bucket.take(limits.handshakes, limits.handshakes, Instant::now()) {
+            Verdict::Take => Ok(()),
+            Verdict::Refuse | Verdict::Flood => Err(COME_BACK_WITHIN.mul_f64(0.2 + 0.8 * fastrand::f64())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_holds_over_many_windows_not_only_for_the_first_burst() {
-        let limits = Limits { subscriptions: 1, rate: 20.0, burst: 60.0 };
-        let mut bucket = Bucket::full(&limits);
+        let mut bucket = Bucket::full(60.0);
         let mut taken = 0;
         for _ in 0..1000 {
             tokio::time::advance(Duration::from_millis(10)).await;
-            taken += u32::from(bucket.take(&limits, Instant::now()) == Verdict::Take);
+            taken += u32::from(bucket.take(20.0, 60.0, Instant::now()) == Verdict::Take);
         }
         // Ten seconds at 20 a second, and the burst.
         assert!((255..=261).contains(&taken), "{taken}");
@@ -72,9 +96,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_never_stops_is_cut_off() {
-        let limits = Limits { subscriptions: 1, rate: 1.0, burst: 1.0 };
-        let mut bucket = Bucket::full(&limits);
-        let verdicts: Vec<_> = (0..=PATIENCE + 1).map(|_| bucket.take(&limits, Instant::now())).collect();
+        let mut bucket = Bucket::full(1.0);
+        let verdicts: Vec<_> = (0..=PATIENCE + 1).map(|_| bucket.take(1.0, 1.0, Instant::now())).collect();
         assert_eq!(verdicts[0], Verdict::Take);
         assert_eq!(verdicts[1], Verdict::Refuse);
         assert_eq!(verdicts.last(), Some(&Verdict::Flood));

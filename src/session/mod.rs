@@ -25,8 +25,8 @@ use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
 use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
-use limits::Bucket;
 pub use limits::Limits;
+use limits::{Bucket, Gate};
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
 
@@ -72,6 +72,7 @@ pub struct Sessions {
     hub: Arc<Hub>,
     policy: CurrentPolicy,
     tickets: Tickets<Ticket>,
+    gate: Gate,
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
     generation: AtomicU64,
@@ -123,7 +124,8 @@ struct Followed {
 impl Sessions {
     pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
-        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), metrics, generation })
+        let gate = Gate::new(&policy.load().limits);
+        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -185,7 +187,7 @@ impl Session {
     pub async fn handle(&mut self, command: Command) {
         let policy = self.shared.policy();
         self.obey(&policy).await;
-        match self.bucket.take(&policy.limits, Instant::now()) {
+        match self.bucket.take(policy.limits.rate, policy.limits.burst, Instant::now()) {
             limits::Verdict::Take => {}
             limits::Verdict::Refuse => {
                 self.shared.metrics.rejected(Code::RateLimited);
@@ -223,7 +225,7 @@ impl Session {
     pub fn misread(&mut self, misread: Misread) {
         self.shared.metrics.rejected(misread.code);
         let policy = self.shared.policy();
-        if self.bucket.take(&policy.limits, Instant::now()) == limits::Verdict::Flood {
+        if self.bucket.take(policy.limits.rate, policy.limits.burst, Instant::now()) == limits::Verdict::Flood {
             return self.end(Close::FLOOD);
         }
         self.say(&misread.into());

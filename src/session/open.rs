@@ -56,6 +56,10 @@ impl Sessions {
     pub async fn open(self: &Arc<Self>, hello: Hello, outbox: &Arc<Outbox>) -> Result<Box<Session>, TurnedAway> {
         let policy = self.policy();
         let generation = self.next_generation();
+        if let Err(after) = self.gate.pass(&policy.limits) {
+            self.metrics.rejected(Code::Busy);
+            return Err(TurnedAway::Later(after));
+        }
         let admitted = self.admit(&policy, &hello, outbox, generation).await.inspect_err(|it| {
             self.metrics.rejected(it.code());
         })?;
@@ -74,7 +78,7 @@ impl Sessions {
             generation,
             following: Vec::new(),
             catching_up: std::collections::VecDeque::new(),
-            bucket: Bucket::full(&policy.limits),
+            bucket: Bucket::full(policy.limits.burst),
             checked: policy.number,
             is_expiry_told: false,
             answers: std::sync::Mutex::default(),

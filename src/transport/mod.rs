@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::drain::Draining;
+use crate::drain::Holds;
 use crate::protocol::{Code, Codec, Reply};
 use crate::session::{Sessions, Transport};
 pub use body::Body;
@@ -76,7 +76,7 @@ pub struct Transports {
     sessions: Arc<Sessions>,
     posts: Arc<Posts>,
     polls: Arc<Polls>,
-    draining: Draining,
+    holds: Holds,
 }
 
 /// What a public path means to us.
@@ -107,8 +107,8 @@ impl<'a> Route<'a> {
 }
 
 impl Transports {
-    pub fn new(sessions: Arc<Sessions>, draining: Draining) -> Arc<Self> {
-        Arc::new(Self { sessions, posts: Arc::default(), polls: Arc::default(), draining })
+    pub fn new(sessions: Arc<Sessions>, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { sessions, posts: Arc::default(), polls: Arc::default(), holds })
     }
 
     /// Lets go of poll sessions whose clients do not come back, for ever. The owner aborts it.
@@ -125,8 +125,8 @@ impl Transports {
             return text(StatusCode::NOT_FOUND, "there is nothing here");
         };
         if route == Route::WebSocket {
-            let (sessions, draining) = (self.sessions.clone(), self.draining.clone());
-            return websocket::upgrade(request, settings, sessions, draining).await.map(Body::from);
+            let Some(hold) = self.holds.hold() else { return text(StatusCode::SERVICE_UNAVAILABLE, "going away") };
+            return websocket::upgrade(request, settings, self.sessions.clone(), hold).await.map(Body::from);
         }
         if !credentials::is_from_allowed_origin(&request, &settings) {
             self.sessions.metrics().rejected(Code::NotAllowed);

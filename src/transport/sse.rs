@@ -123,7 +123,8 @@ struct EventStream {
     heartbeat: Duration,
     /// Nothing more will be said once what waits is written.
     is_ending: bool,
-    _draining: Draining,
+    /// The node's drain waits for it.
+    _hold: Option<Draining>,
 }
 
 /// Between two attempts of a client, unless it is told otherwise. Jittered for each.
@@ -164,7 +165,7 @@ impl EventStream {
             timer: Box::pin(tokio::time::sleep_until(next_heartbeat)),
             next_heartbeat,
             heartbeat: settings.sse_heartbeat,
-            _draining: transports.draining.clone(),
+            _hold: transports.holds.hold(),
         }
     }
 

@@ -44,6 +44,14 @@ struct Form<'a> {
 /// The longest id and event name, in bytes.
 const MAX_LABEL: usize = 200;
 
+impl Push {
+    /// One message of `POST /push`: the same shape. `id` is its id if it brings none of its own.
+    pub fn read(json: &[u8], id: &str, limits: Limits) -> Result<Self, Invalid> {
+        let form: Form = serde_json::from_slice(json).map_err(|error| invalid("message", error.to_string()))?;
+        form.parse(id, limits)
+    }
+}
+
 pub(super) fn parse(list: Option<&RawValue>, question: &str, limits: Limits) -> Result<Vec<Push>, Invalid> {
     let forms: Vec<Form> = read("push", list, "is no list of objects")?.unwrap_or_default();
     if forms.len() > MAX_LIST {

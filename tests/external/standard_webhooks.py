@@ -22,6 +22,7 @@ def main() -> int:
         if signature != expected:
             print(f"{name}: {signature} is not {expected}", file=sys.stderr)
             wrong += 1
+    print(f"{'not ok' if wrong else 'ok'} - the golden webhooks are signed as the library signs them")
     return 1 if wrong else 0
 
 

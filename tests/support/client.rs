@@ -98,17 +98,30 @@ where
 
 /// A TLS connection that asks for `name` and believes whatever certificate comes.
 pub async fn tls(address: SocketAddr, name: &str, protocols: &[&str]) -> TlsStream<TcpStream> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Credulous))
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    soon("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
+    TlsClient::new(protocols).connect(address, name).await
+}
+
+/// Remembers its sessions between connections.
+pub struct TlsClient(TlsConnector);
+
+impl TlsClient {
+    pub fn new(protocols: &[&str]) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Credulous))
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
+    pub async fn connect(&self, address: SocketAddr, name: &str) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        soon("a TLS handshake", self.0.connect(name, stream)).await.unwrap()
+    }
 }
 
 #[derive(Debug)]

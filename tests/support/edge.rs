@@ -38,7 +38,7 @@ impl Setup {
     }
 
     pub fn self_signed(mut self) -> Self {
-        self.certificates = Some(Certificates::new(Set::load(&[Pair::SelfSigned], None).unwrap()).unwrap());
+        self.certificates = Some(Certificates::new(Set::load(&[Pair::SelfSigned], None).unwrap().into()).unwrap());
         self
     }
 }

@@ -1,8 +1,11 @@
 //! What the tests speak through: a backend that does as it is told, the edge in front of it, clients.
 
+pub mod app;
 pub mod backend;
 pub mod client;
 pub mod edge;
+pub mod events;
+pub mod settings;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! A request's head as the backend may see it, an answer's head as the client may: what belongs to one connection stays
 //! there (RFC 9110 section 7.6.1), what only we may say is said by us.
 
-use http::header::{self, CONNECTION, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::{X_REQUEST_ID, forwarded};
+use crate::backend::RequestBody;
 use crate::peer::Peer;
 
 /// Headers of one hop that need not be named in `Connection`. `Trailer` is none: hyper writes trailers only with it.
@@ -58,7 +59,9 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    check_transfer_coding(&head.headers)?;
+    if !is_plainly_framed(&head.headers) {
+        return Err(Refusal::TransferCoding);
+    }
     let host = host(head)?;
     let path = path(head)?;
     let upgrade = asked_upgrade(head, upgrades);
@@ -79,7 +82,7 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     } else if wants_trailers {
         head.headers.insert(CONNECTION, HeaderValue::from_static("TE"));
     }
-    forwarded::set(&mut head.headers, peer, host.as_ref().unwrap_or(&HeaderValue::from_static("")));
+    forwarded::set(&mut head.headers, peer, host.as_ref());
     let request_id = request_id(&mut head.headers);
 
     head.uri = Uri::from(path);
@@ -88,17 +91,25 @@ pub(super) fn prepare(head: &mut Parts, peer: &Peer, upgrades: &[String]) -> Res
     Ok(Prepared { request_id, upgrade })
 }
 
+/// A body of unknown length goes in chunks, also where hyper would expect none (`GET`).
+pub(super) fn frame(headers: &mut HeaderMap, body: &RequestBody) {
+    if matches!(body, RequestBody::Streamed(_)) && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// Makes an answer's head ready for the client.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
     strip(headers);
 }
 
-fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+/// No transfer coding but `chunked`: hyper takes off that one alone, and the others would be lost with their header.
+pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Refusal::TransferCoding),
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -121,19 +132,18 @@ fn host(head: &Parts) -> Result<Option<HeaderValue>, Refusal> {
 }
 
 fn path(head: &Parts) -> Result<PathAndQuery, Refusal> {
+    const BAD: Refusal = Refusal::Malformed("The request needs a valid path\n");
     let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let text = path.as_str();
-    let is_for_server = text == "*" && head.method == Method::OPTIONS;
-    let has_control = text.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
-    match text.starts_with('/') || is_for_server {
-        true if !has_control => Ok(path),
-        _ => match text.strip_prefix('?') {
-            // `http://host?query`: an empty path is `/`.
-            Some(_) if !has_control => {
-                PathAndQuery::try_from(format!("/{text}")).map_err(|_| Refusal::Malformed("Bad path\n"))
-            }
-            _ => Err(Refusal::Malformed("Bad path\n")),
-        },
+    if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(BAD);
+    }
+    match text {
+        _ if text.starts_with('/') => Ok(path),
+        "*" if head.method == Method::OPTIONS => Ok(path),
+        // `http://host?query`: an empty path is `/`.
+        _ if text.starts_with('?') => PathAndQuery::try_from(format!("/{text}")).map_err(|_| BAD),
+        _ => Err(BAD),
     }
 }
 

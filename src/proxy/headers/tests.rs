@@ -98,6 +98,8 @@ fn a_request_has_one_valid_host() {
     }
     let (absolute, _) = prepared(one("http://real.example/x?y", Version::HTTP_11, &[("host", "other")]));
     assert_eq!((absolute.headers["host"].to_str().unwrap(), absolute.uri.to_string()), ("real.example", "/x?y".into()));
+    let (bare, _) = prepared(one("http://real.example?y", Version::HTTP_11, &[]));
+    assert_eq!(bare.uri.to_string(), "/?y");
     let (old, _) = prepared(one("/", Version::HTTP_10, &[]));
     assert!(!old.headers.contains_key("host"));
 }

@@ -12,7 +12,7 @@ use super::handshake::Agreed;
 use super::{READ, control_frame};
 use crate::hub::{Hub, Outbox};
 use crate::peer::Stream;
-use crate::protocol::wire::{data_frame, deflate};
+use crate::protocol::wire::{data_frame, deflate_within};
 use crate::protocol::{Close, Format};
 use crate::transport::wire::SocketWire;
 
@@ -46,8 +46,8 @@ pub async fn serve(request: Request<()>, stream: Stream, read: Bytes, hub: Arc<H
 
 fn answer(outbox: &Outbox, agreed: &Agreed, heard: Heard) {
     let data = |code, payload: Bytes| match agreed.deflate {
-        Some(deflated) if payload.len() <= deflated.max_compressed() => data_frame(code, true, &deflate(&payload, 3)),
-        _ => data_frame(code, false, &payload),
+        Some(deflated) => data_frame(code, true, &deflate_within(&payload, 3, deflated.window_bits())),
+        None => data_frame(code, false, &payload),
     };
     match heard {
         Heard::Text(payload) => outbox.control(data(Data::Text, payload)),

@@ -142,9 +142,10 @@ impl Deflated {
         answer
     }
 
-    /// The largest message our compressor may be used for: it never refers further back than the message is long.
-    pub(super) fn max_compressed(self) -> usize {
-        1 << self.server_bits.unwrap_or(15)
+    /// How far back a frame for this client may refer, as bits.
+    #[cfg(feature = "conformance")]
+    pub(super) fn window_bits(self) -> u8 {
+        self.server_bits.unwrap_or(15)
     }
 }
 

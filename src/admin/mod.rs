@@ -1,0 +1,102 @@
+//! The operator's view on the internal listener: health, metrics, the configuration that runs. Everything it shows reaches
+//! it as values or through [`Operator`]; it decides nothing.
+
+mod health;
+mod metrics;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+
+pub use health::{Health, Readiness};
+pub use metrics::collect;
+
+/// What only the app can do or know.
+pub trait Operator: Send + Sync {
+    fn health(&self) -> Health;
+    fn readiness(&self) -> Readiness;
+    /// Reads the configuration again; `dry_run` only says what would change. The answer is JSON.
+    fn reload(
+        &self,
+        dry_run: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<serde_json::Value, serde_json::Value>> + Send + '_>>;
+    /// The configuration that runs, secrets masked.
+    fn config(&self) -> serde_json::Value;
+    /// Begins to end the node, as SIGTERM does.
+    fn drain(&self);
+    /// Whether these headers carry a key of the operator's.
+    fn is_operator(&self, headers: &http::HeaderMap) -> bool;
+}
+
+/// The operator's routes.
+pub struct Admin {
+    operator: Arc<dyn Operator>,
+    registry: Arc<Registry>,
+}
+
+impl Admin {
+    pub fn new(operator: Arc<dyn Operator>, registry: Arc<Registry>) -> Self {
+        Self { operator, registry }
+    }
+
+    /// Answers one of the operator's routes; none means that the path is another's.
+    pub async fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        let query = request.uri().query().unwrap_or_default();
+        let has = |pair: &str| query.split('&').any(|it| it == pair);
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/healthz") => json(StatusCode::OK, &self.operator.health()),
+            (&Method::GET | &Method::HEAD, "/readyz") => {
+                let readiness = self.operator.readiness();
+                let is_ready = if has("for=site") { readiness.serves_site() } else { readiness.is_ready() };
+                json(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness)
+            }
+            (&Method::GET, "/metrics") => metrics::render(&self.registry),
+            (&Method::GET, "/config") => self.guarded(request, || json(StatusCode::OK, &self.operator.config())),
+            (&Method::POST, "/reload") if self.operator.is_operator(request.headers()) => {
+                match self.operator.reload(has("dry_run=true")).await {
+                    Ok(report) => json(StatusCode::OK, &report),
+                    Err(report) => json(StatusCode::UNPROCESSABLE_ENTITY, &report),
+                }
+            }
+            (&Method::POST, "/reload") => denied(),
+            (&Method::POST, "/drain") => self.guarded(request, || {
+                self.operator.drain();
+                json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
+            }),
+            _ => return None,
+        };
+        Some(answer)
+    }
+
+    fn guarded<B>(
+        &self,
+        request: &Request<B>,
+        answer: impl FnOnce() -> Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        if self.operator.is_operator(request.headers()) { answer() } else { denied() }
+    }
+}
+
+fn denied() -> Response<Full<Bytes>> {
+    let problem = serde_json::json!({ "title": "A key with the scope `admin` is needed", "status": 401 });
+    let mut response = json(StatusCode::UNAUTHORIZED, &problem);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    let bytes = serde_json::to_vec(value).expect("an answer holds nothing that JSON cannot");
+    let mut response = Response::new(Full::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

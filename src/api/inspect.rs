@@ -1,0 +1,95 @@
+//! Channels as this node sees them.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Body, Problem, Query, Settings};
+use crate::channel::{ChannelName, Position};
+use crate::engine::Error;
+use crate::hub::Hub;
+use crate::protocol::Raw;
+
+/// The most that is listed in one answer.
+const MOST: usize = 1000;
+
+#[derive(Serialize)]
+struct Channel {
+    channel: ChannelName,
+    /// Of this node.
+    subscribers: u32,
+}
+
+pub(super) fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
+    let limit = query.number("limit", 100, MOST)?;
+    let prefix = query.get("prefix").unwrap_or_default();
+    let channels = hub.channels(&prefix, limit).into_iter();
+    let channels: Vec<_> = channels.map(|(channel, subscribers)| Channel { channel, subscribers }).collect();
+    Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "channels": channels })))
+}
+
+pub(super) async fn channel(channel: &ChannelName, hub: &Hub, settings: &Settings) -> Result<Response<Body>, Problem> {
+    let retention = settings.rules.retention(channel);
+    let page = hub.history(channel, None, 0, retention).await.map_err(away)?;
+    let rule = settings.rules.find(channel).map(|it| it.pattern.as_str());
+    let answer = json!({
+        "channel": channel,
+        "subscribers": hub.subscribers(channel),
+        "scope": "node",
+        "epoch": page.head.epoch.to_string(),
+        "seq": page.head.seq,
+        "id": page.head.id.as_deref(),
+        "rule": rule,
+    });
+    Ok(super::json(StatusCode::OK, &answer))
+}
+
+/// The newest publications, or those since a position, oldest first.
+pub(super) async fn history(
+    channel: &ChannelName,
+    query: &Query,
+    hub: &Arc<Hub>,
+    settings: &Settings,
+) -> Result<Response<Body>, Problem> {
+    let limit = query.number("limit", 100, MOST)?;
+    let since = match (query.get("epoch"), query.get("seq")) {
+        (None, None) => None,
+        (Some(epoch), Some(seq)) => {
+            let position = (|| Some(Position { epoch: epoch.parse().ok()?, seq: seq.parse().ok()?, id: None }))();
+            Some(position.ok_or_else(|| Problem::bad_request("`epoch` and `seq` are no position"))?)
+        }
+        _ => return Err(Problem::bad_request("a position is `epoch` and `seq`")),
+    };
+    let page = hub.history(channel, since, limit, settings.rules.retention(channel)).await.map_err(away)?;
+    let messages = page.publications.into_iter().map(|it| Raw(hub.push_of(it).json().clone()));
+    let answer = History {
+        channel: channel.clone(),
+        epoch: page.head.epoch.to_string(),
+        seq: page.head.seq,
+        complete: page.unbroken,
+        messages: messages.collect(),
+    };
+    Ok(super::json(StatusCode::OK, &answer))
+}
+
+#[derive(Serialize)]
+struct History {
+    channel: ChannelName,
+    epoch: String,
+    seq: u64,
+    /// Whether nothing is missing since the position that was asked for.
+    complete: bool,
+    messages: Vec<Raw>,
+}
+
+pub(super) async fn delete_history(channel: &ChannelName, hub: &Hub) -> Result<Response<Body>, Problem> {
+    hub.delete_history(channel).await.map_err(away)?;
+    tracing::info!(%channel, "history deleted");
+    Ok(super::json(StatusCode::OK, &json!({ "channel": channel })))
+}
+
+fn away(error: Error) -> Problem {
+    Problem::unavailable(error.to_string())
+}

@@ -1,0 +1,58 @@
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::receipt::Status;
+
+/// What the API counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pushes: Family<ByStatus, Counter>,
+    requests: Family<ByStatus, Counter>,
+    announced: Family<ByOutcome, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    pub fn register(registry: &mut Registry) -> Self {
+        let (pushes, requests, announced) = (Family::default(), Family::default(), Family::default());
+        registry.register("pushes", "Messages of POST /push, by status and target", pushes.clone());
+        registry.register("api_requests", "Calls to the internal API, by status class", requests.clone());
+        registry.register("announced", "Outrigger-Push headers of the backend, by outcome", announced.clone());
+        Self { pushes, requests, announced }
+    }
+
+    pub(super) fn pushed(&self, status: Status) {
+        let status = match status {
+            Status::Taken => "taken",
+            Status::Refused => "refused",
+            Status::Unknown => "unknown",
+            Status::NotSent => "not_sent",
+        };
+        self.pushes.get_or_create_owned(&ByStatus { status }).inc();
+    }
+
+    pub(super) fn answered(&self, status: StatusCode) {
+        let status = match status.as_u16() {
+            200..300 => "2xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.get_or_create_owned(&ByStatus { status }).inc();
+    }
+
+    pub(super) fn announced(&self, outcome: &'static str) {
+        self.announced.get_or_create_owned(&ByOutcome { outcome }).inc();
+    }
+}

@@ -1,0 +1,296 @@
+//! REST for the backend and the operator on the internal listener. A caller is trusted once its key is, so no rules are
+//! asked: `session` asks always, this never.
+
+mod announce;
+mod body;
+mod connections;
+mod inspect;
+mod metrics;
+mod problem;
+mod push;
+mod receipt;
+mod tail;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use crate::auth::{ApiKeys, Scope};
+use crate::channel::{ChannelName, ConnectionId};
+use crate::hub::{Hub, Rules};
+pub use announce::{Announced, Announcer, Terms};
+pub use body::Body;
+pub use metrics::Metrics;
+pub use problem::Problem;
+
+/// Whatever a request body may fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who may call, and what publications must keep to. An immutable part of a generation.
+#[derive(Debug)]
+pub struct Settings {
+    pub keys: ApiKeys,
+    pub rules: Arc<Rules>,
+    /// The largest publication, in bytes.
+    pub max_publication: usize,
+}
+
+/// The API of a node.
+#[derive(Debug)]
+pub struct Api {
+    hub: Arc<Hub>,
+    metrics: Metrics,
+}
+
+/// What a path means.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Push,
+    Tail,
+    Channels,
+    Channel(ChannelName),
+    History(ChannelName),
+    DeleteHistory(ChannelName),
+    Connections,
+    Connection(ConnectionId),
+    DisconnectConnection(ConnectionId),
+    DisconnectUser(String),
+    OpenApi,
+    Index,
+}
+
+/// The API described for machines.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Method, path and needed scope of every route, for the index, the errors and the test that holds `openapi.json` to it.
+pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
+    ("GET", "/", None),
+    ("POST", "/push", Some(Scope::Push)),
+    ("GET", "/tail", Some(Scope::Read)),
+    ("GET", "/channels", Some(Scope::Read)),
+    ("GET", "/channels/{channel}", Some(Scope::Read)),
+    ("GET", "/channels/{channel}/history", Some(Scope::Read)),
+    ("DELETE", "/channels/{channel}/history", Some(Scope::Admin)),
+    ("GET", "/connections", Some(Scope::Read)),
+    ("GET", "/connections/{id}", Some(Scope::Read)),
+    ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
+    ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("GET", "/openapi.json", None),
+];
+
+impl Route {
+    fn of(method: &Method, path: &str) -> Result<Self, Problem> {
+        let segments = path.trim_start_matches('/').split('/').map(decoded).collect::<Option<Vec<_>>>();
+        let segments = segments.ok_or_else(|| Problem::bad_request("the path is not UTF-8"))?;
+        let segments: Vec<&str> = segments.iter().map(|it| &**it).collect();
+        let channel = |name: &str| {
+            ChannelName::parse(name).map_err(|error| Problem::not_found(format!("no such channel: {error}")))
+        };
+        let connection = |id: &str| {
+            crate::protocol::connection_id(id).ok_or_else(|| Problem::not_found("no such connection on this node"))
+        };
+        Ok(match (method.as_str(), &segments[..]) {
+            ("POST", ["push"]) => Self::Push,
+            ("GET", ["tail"]) => Self::Tail,
+            ("GET", ["channels"]) => Self::Channels,
+            ("GET", ["channels", name]) => Self::Channel(channel(name)?),
+            ("GET", ["channels", name, "history"]) => Self::History(channel(name)?),
+            ("DELETE", ["channels", name, "history"]) => Self::DeleteHistory(channel(name)?),
+            ("GET", ["connections"]) => Self::Connections,
+            ("GET", ["connections", id]) => Self::Connection(connection(id)?),
+            ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
+            ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("GET", ["openapi.json"]) => Self::OpenApi,
+            ("GET", [""]) => Self::Index,
+            _ => return Err(elsewhere(&segments)),
+        })
+    }
+
+    fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::Push => Some(Scope::Push),
+            Self::DeleteHistory(_) | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Admin),
+            Self::OpenApi | Self::Index => None,
+            _ => Some(Scope::Read),
+        }
+    }
+}
+
+/// The path under another method, or no path at all.
+fn elsewhere(segments: &[&str]) -> Problem {
+    let fits = |pattern: &str| {
+        let pattern: Vec<_> = pattern.trim_start_matches('/').split('/').collect();
+        pattern.len() == segments.len() && pattern.iter().zip(segments).all(|(a, b)| a == b || a.starts_with('{'))
+    };
+    let allowed: Vec<_> = ROUTES.iter().filter(|it| fits(it.1)).map(|it| it.0).collect();
+    if allowed.is_empty() {
+        return Problem::not_found("GET / lists what there is");
+    }
+    Problem::method_not_allowed(allowed.join(", "))
+}
+
+impl Api {
+    pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { hub, metrics })
+    }
+
+    /// Answers one call.
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, settings: Arc<Settings>) -> Response<Body>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
+        let response = self.try_answer(request, &settings).await.unwrap_or_else(Into::into);
+        self.metrics.answered(response.status());
+        response
+    }
+
+    async fn try_answer<B>(&self, request: Request<B>, settings: &Arc<Settings>) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
+        let route = Route::of(request.method(), request.uri().path())?;
+        if let Some(scope) = route.scope() {
+            settings.keys.authorize(request.headers(), scope)?;
+        }
+        let query = Query(request.uri().query().unwrap_or_default().to_owned());
+        match route {
+            Route::Push => push::push(request, &query, &self.hub, settings, &self.metrics).await,
+            Route::Tail => tail::tail(&query, &self.hub).await,
+            Route::Channels => inspect::channels(&query, &self.hub),
+            Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
+            Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
+            Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
+            Route::Connections => connections::list(&query, &self.hub),
+            Route::Connection(id) => connections::one(id, &self.hub),
+            Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
+            Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::OpenApi => Ok(text(OPENAPI)),
+            Route::Index => Ok(json(StatusCode::OK, &index())),
+        }
+    }
+}
+
+fn index() -> serde_json::Value {
+    let route = |(method, path, scope): &(&str, &str, Option<Scope>)| {
+        let scope = scope.map(|it| it.to_string());
+        serde_json::json!({ "method": method, "path": path, "scope": scope })
+    };
+    serde_json::json!({ "outrigger": env!("CARGO_PKG_VERSION"), "routes": ROUTES.iter().map(route).collect::<Vec<_>>() })
+}
+
+/// The parameters of a call.
+struct Query(String);
+
+impl Query {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let value = self.pairs().find(|(it, _)| *it == name)?.1;
+        decoded_plus(value)
+    }
+
+    fn all<'a>(&'a self, name: &'static str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.pairs().filter(move |(it, _)| *it == name).filter_map(|(_, value)| decoded_plus(value))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
+    /// A number, within bounds; without the parameter it is `default`.
+    fn number(&self, name: &str, default: usize, most: usize) -> Result<usize, Problem> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(number) if number <= most => Ok(number),
+                _ => Err(Problem::bad_request(format!("`{name}` must be a number up to {most}"))),
+            },
+        }
+    }
+}
+
+/// In a query, `+` is a space.
+fn decoded_plus(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') { decoded(&text.replace('+', " ")).map(|it| it.into_owned().into()) } else { decoded(text) }
+}
+
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        out.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).ok().map(Into::into)
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let bytes = serde_json::to_vec(value).expect("an answer holds nothing that JSON cannot");
+    let mut response = Response::new(Body::whole(bytes.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(json: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::whole(json.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_for_machines_and_nothing_else_is() {
+        let openapi: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut described = Vec::new();
+        for (path, methods) in openapi["paths"].as_object().unwrap() {
+            described.extend(methods.as_object().unwrap().keys().map(|it| (it.to_uppercase(), path.clone())));
+        }
+        described.sort();
+        let admin = [
+            ("GET", "/healthz"),
+            ("GET", "/readyz"),
+            ("GET", "/metrics"),
+            ("GET", "/config"),
+            ("POST", "/reload"),
+            ("POST", "/drain"),
+        ];
+        let ours = ROUTES.iter().map(|it| (it.0, it.1)).chain(admin);
+        let mut ours: Vec<_> = ours.map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
+        ours.sort();
+        assert_eq!(described, ours);
+    }
+
+    #[test]
+    fn every_listed_route_is_found_and_asks_for_the_scope_it_says() {
+        for (method, path, scope) in ROUTES {
+            let path = path
+                .replace("{channel}", "room.5")
+                .replace("/connections/{id}", "/connections/00000000000000000000000000000001");
+            let path = path.replace("{id}", "42");
+            let route = Route::of(&method.parse().unwrap(), &path).unwrap_or_else(|_| panic!("{method} {path}"));
+            assert_eq!(route.scope(), *scope, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_channel_in_a_path_is_decoded() {
+        let route = Route::of(&Method::GET, "/channels/room%2F5/history").unwrap();
+        assert_eq!(route, Route::History(ChannelName::parse("room/5").unwrap()));
+        assert!(Route::of(&Method::PUT, "/push").is_err());
+        assert!(Route::of(&Method::GET, "/channels/%ff").is_err());
+    }
+}

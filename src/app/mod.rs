@@ -1,0 +1,256 @@
+//! The only place that knows everyone: builds the node from a configuration, swaps generations, drains. Decides nothing
+//! that belongs to an owner.
+
+mod generation;
+mod metrics;
+mod operate;
+mod settings;
+mod trial;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arc_swap::access::Map;
+use http::Request;
+use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::admin::Admin;
+use crate::api::{Announcer, Api};
+use crate::config::Loaded;
+use crate::drain::Drain;
+use crate::hub::{self, Hub, Signal};
+use crate::protocol::Close;
+use crate::server::{self, Address, Admission, Listener, Server, tls};
+use crate::session::{self, Sessions};
+use crate::transport::Transports;
+use crate::{admin, api, proxy, routes, webhook};
+pub use generation::Error as CannotBuild;
+use generation::{Counters, Generation};
+/// What commands make of a configuration without running it.
+pub(crate) use settings::{backend as backend_settings, jwt as token_settings};
+pub use trial::try_out;
+
+/// A node, listening.
+pub struct App {
+    shared: Arc<Shared>,
+    addresses: Vec<Address>,
+    api_address: Address,
+    drain: Drain,
+    /// Accept connections, until the drain.
+    servers: JoinSet<()>,
+    /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
+    internal: (Drain, JoinSet<()>),
+    /// What works for as long as the node does.
+    _background: JoinSet<()>,
+}
+
+/// What requests, reloads and the drain have in common.
+struct Shared {
+    generation: Arc<ArcSwap<Generation>>,
+    counters: Counters,
+    /// The file the configuration came from.
+    path: Option<PathBuf>,
+    hub: Arc<Hub>,
+    /// By listener, the internal one last.
+    certificates: Vec<Option<Arc<tls::Certificates>>>,
+    is_draining: AtomicBool,
+    /// Somebody asked for the end of this node over the API.
+    drain_wanted: Notify,
+    reload_metrics: metrics::Metrics,
+    /// One reload after the other.
+    reloading: tokio::sync::Mutex<()>,
+    /// Why the last reload changed nothing.
+    last_error: Mutex<Option<String>>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Build(#[from] CannotBuild),
+    #[error(transparent)]
+    Bind(#[from] server::BindError),
+}
+
+/// Connections to the internal listener: backends pool theirs.
+const MAX_INTERNAL: usize = 10_000;
+/// For the internal listener's last answers, once everybody else is gone.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+impl App {
+    /// Builds everything and listens.
+    pub async fn start(loaded: Loaded) -> Result<Self, Error> {
+        let mut registry = Registry::with_prefix("outrigger");
+        let counters = Counters {
+            proxy: Arc::new(proxy::Metrics::register(&mut registry)),
+            webhook: webhook::Metrics::register(&mut registry),
+        };
+        let reload_metrics = metrics::Metrics::register(&mut registry);
+        let api_metrics = api::Metrics::register(&mut registry);
+        let session_metrics = session::Metrics::register(&mut registry);
+        let server_metrics = server::Metrics::register(&mut registry);
+        let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
+        let config = first.config.clone();
+        let certificates = (0..=config.listen.len())
+            .map(|at| first.set(at).map(|set| tls::Certificates::new(set.clone())).transpose())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(CannotBuild::Tls)?;
+        let generation = Arc::new(ArcSwap::from_pointee(first));
+
+        let hub_settings = hub::Settings {
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            engine: settings::engine(&config),
+        };
+        let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
+        let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
+        let (drain, draining) = Drain::new();
+        let (internal_drain, internal_draining) = Drain::new();
+        let transports = Transports::new(sessions, drain.holds());
+        admin::collect(&mut registry, hub.clone());
+        let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
+        let api = Api::new(hub.clone(), api_metrics);
+        let shared = Arc::new(Shared {
+            generation,
+            counters,
+            path: loaded.path,
+            hub,
+            certificates,
+            is_draining: AtomicBool::new(false),
+            drain_wanted: Notify::new(),
+            reload_metrics,
+            reloading: tokio::sync::Mutex::default(),
+            last_error: Mutex::default(),
+        });
+
+        let public = shared.bind_public(server_metrics.clone())?;
+        let internal = shared.bind_internal(server_metrics)?;
+        let addresses = public.addresses();
+        let api_address = internal.addresses().remove(0);
+        let mut background = JoinSet::new();
+        background.spawn(transports.clone().sweep());
+        let mut servers = JoinSet::new();
+        servers.spawn(public.run(shared.public_service(transports, announcer), draining));
+        let mut internals = JoinSet::new();
+        let admin = Arc::new(Admin::new(shared.clone(), Arc::new(registry)));
+        internals.spawn(internal.run(shared.internal_service(admin, api), internal_draining));
+        Ok(Self {
+            shared,
+            addresses,
+            api_address,
+            drain,
+            servers,
+            internal: (internal_drain, internals),
+            _background: background,
+        })
+    }
+
+    /// The public listeners, with the ports the system chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The internal listener.
+    pub fn api_address(&self) -> &Address {
+        &self.api_address
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.shared.hub
+    }
+
+    /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
+    pub async fn reload(&self) -> bool {
+        self.shared.reload_file(false).await.is_ok()
+    }
+
+    /// Resolves when the end of this node is asked for over the API.
+    pub async fn drain_wanted(&self) {
+        self.shared.drain_wanted.notified().await;
+    }
+
+    /// Ends the node: unready at once, after a while no new connections, then everybody is told to come back elsewhere.
+    /// Answers how many connections were still there at the deadline.
+    pub async fn drain(mut self) -> usize {
+        let (delay, deadline) = settings::drain(&self.shared.generation.load().config);
+        self.shared.is_draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(delay).await;
+        self.drain.begin();
+        // The sockets close before clients are sent away: none comes back to a node that is going.
+        while self.servers.join_next().await.is_some() {}
+        for outbox in self.shared.hub.directory().all() {
+            outbox.signal(Signal::Close(Close::DRAINING));
+        }
+        let _ = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
+        let left = self.shared.hub.directory().len();
+        let (internal, mut internals) = self.internal;
+        internal.begin();
+        let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
+        internals.abort_all();
+        left
+    }
+}
+
+impl Shared {
+    fn bind_public(self: &Arc<Self>, metrics: server::Metrics) -> Result<Server, server::BindError> {
+        let config = self.generation.load().config.clone();
+        let https_port = config.listen.iter().find(|it| it.tls.is_some()).and_then(|it| match &it.address.0 {
+            Address::Tcp(address) => Some(address.port()),
+            Address::Unix(_) => None,
+        });
+        let listener = |(at, listen): (usize, &crate::config::Listen)| Listener {
+            address: listen.address.0.clone(),
+            tls: self.certificates[at].clone(),
+            proxy_protocol: listen.proxy_protocol,
+            redirect_to_https: https_port.filter(|_| listen.redirect_to_https && listen.tls.is_none()),
+            http2_connect: config.realtime.http2_websocket,
+        };
+        let listeners = config.listen.iter().enumerate().map(listener).collect();
+        let shared = self.clone();
+        let policy: server::CurrentPolicy = Arc::new(move || shared.generation.load().server.clone());
+        Server::bind(listeners, policy, Arc::new(Admission::default()), metrics)
+    }
+
+    /// The internal listener trusts nobody's headers, and its limits are its own.
+    fn bind_internal(self: &Arc<Self>, metrics: server::Metrics) -> Result<Server, server::BindError> {
+        let config = self.generation.load().config.clone();
+        let listener = Listener {
+            address: config.api.listen.0.clone(),
+            tls: self.certificates.last().cloned().flatten(),
+            proxy_protocol: false,
+            redirect_to_https: None,
+            http2_connect: false,
+        };
+        let policy = Arc::new(server::Policy {
+            max_connections: MAX_INTERNAL,
+            max_connections_per_ip: MAX_INTERNAL,
+            ..server::Policy::default()
+        });
+        Server::bind(vec![listener], Arc::new(move || policy.clone()), Arc::new(Admission::default()), metrics)
+    }
+
+    fn public_service(
+        self: &Arc<Self>,
+        transports: Arc<Transports>,
+        announcer: Arc<Announcer>,
+    ) -> impl server::Service + use<> {
+        let shared = self.clone();
+        let current: routes::CurrentPublic = Arc::new(move || shared.generation.load().public.clone());
+        move |request: Request<Incoming>| {
+            routes::public(request, transports.clone(), announcer.clone(), current.clone())
+        }
+    }
+
+    fn internal_service(self: &Arc<Self>, admin: Arc<Admin>, api: Arc<Api>) -> impl server::Service + use<> {
+        let shared = self.clone();
+        move |request: Request<Incoming>| {
+            routes::internal(request, admin.clone(), api.clone(), shared.generation.load().api.clone())
+        }
+    }
+}

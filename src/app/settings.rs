@@ -1,0 +1,209 @@
+//! From the file's sections to each owner's plain settings. Nothing is decided here; a value only changes its shape.
+
+use std::time::Duration;
+
+use crate::channel::Retention;
+use crate::config::{self, Config, OneOrMany};
+use crate::hub::{Access, Publish, Rule, Rules, WhenSlow};
+use crate::protocol::wire::Deflate;
+use crate::transport::{Heartbeat, Origins, TokenSource};
+use crate::{auth, backend, engine, proxy, server, session, transport, webhook};
+
+/// The largest reply to a webhook.
+const MAX_REPLY: usize = 1024 * 1024;
+
+pub(crate) fn backend(config: &Config) -> backend::Settings {
+    let upstream = &config.upstream;
+    backend::Settings {
+        targets: upstream.url.0.iter().map(|it| it.0.clone()).collect(),
+        connect_timeout: upstream.connect_timeout.0,
+        response_timeout: upstream.response_timeout.0,
+        idle_timeout: upstream.idle_timeout.0,
+        body_timeout: None,
+        max_connections: upstream.max_connections,
+        ca_file: upstream.ca.clone(),
+    }
+}
+
+pub(super) fn proxy(config: &Config) -> proxy::Settings {
+    let upgrades = config.upstream.upgrades.iter().map(|it| it.to_ascii_lowercase());
+    proxy::Settings { upgrades: upgrades.collect(), access_log: config.telemetry.access_log }
+}
+
+pub(super) fn server(config: &Config) -> server::Policy {
+    server::Policy {
+        trusted_proxies: config.trusted_proxies.iter().map(|it| it.0).collect(),
+        max_connections: config.limits.connections,
+        max_connections_per_ip: config.limits.connections_per_ip,
+        ..server::Policy::default()
+    }
+}
+
+pub(super) fn pairs(tls: &config::Tls) -> Vec<server::tls::Pair> {
+    match tls {
+        config::Tls::SelfSigned => vec![server::tls::Pair::SelfSigned],
+        config::Tls::Pairs(OneOrMany(pairs)) => {
+            let files = |it: &config::Pair| server::tls::Pair::Files { cert: it.cert.clone(), key: it.key.clone() };
+            pairs.iter().map(files).collect()
+        }
+    }
+}
+
+pub(super) fn transport(config: &Config) -> transport::Settings {
+    let realtime = &config.realtime;
+    let origins = &realtime.allowed_origins.0;
+    let is_word = |it: &&String| matches!(it.as_str(), "same-origin" | "*");
+    transport::Settings {
+        allowed_origins: Origins {
+            same_origin: origins.iter().any(|it| it == "same-origin"),
+            any: origins.iter().any(|it| it == "*"),
+            listed: origins.iter().filter(|it| !is_word(it)).cloned().collect(),
+        },
+        heartbeat: Heartbeat { interval: realtime.heartbeat.interval.0, timeout: realtime.heartbeat.timeout.0 },
+        compression: realtime.compression.is_some(),
+        max_message: realtime.max_message.0.0,
+        outbox: realtime.outbox.0.0,
+        token_from: config.auth.token_from.iter().map(|it| token_source(*it)).collect(),
+        cookie: config.auth.cookie.clone(),
+        path: realtime.path.clone(),
+        sse_heartbeat: realtime.sse.heartbeat.0,
+        poll_wait: realtime.poll.wait.0,
+        poll_session: realtime.poll.session.0,
+    }
+}
+
+fn token_source(it: config::TokenFrom) -> TokenSource {
+    match it {
+        config::TokenFrom::Query => TokenSource::Query,
+        config::TokenFrom::Header => TokenSource::Header,
+        config::TokenFrom::Cookie => TokenSource::Cookie,
+        config::TokenFrom::Subprotocol => TokenSource::Subprotocol,
+        config::TokenFrom::Message => TokenSource::Message,
+    }
+}
+
+pub(super) fn deflate(config: &Config) -> Deflate {
+    let compression = config.realtime.compression.clone().unwrap_or_default();
+    Deflate { threshold: compression.threshold.0.0, level: compression.level }
+}
+
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules::new(config.channels.iter().map(rule).collect())
+}
+
+fn rule(it: &config::Rule) -> Rule {
+    Rule {
+        pattern: it.pattern.0.clone(),
+        subscribe: match it.subscribe {
+            config::Subscribe::Public => Access::Public,
+            config::Subscribe::User => Access::User,
+            config::Subscribe::Grant => Access::Grant,
+            config::Subscribe::Webhook => Access::Webhook,
+        },
+        publish: match it.publish {
+            config::Publish::None => Publish { webhook: false, broadcast: false },
+            config::Publish::Webhook => Publish { webhook: true, broadcast: false },
+            config::Publish::Broadcast => Publish { webhook: false, broadcast: true },
+            config::Publish::WebhookAndBroadcast => Publish { webhook: true, broadcast: true },
+        },
+        history: it.history.as_ref().map_or(Retention::NONE, |it| Retention { size: it.size, ttl: it.ttl.0 }),
+        when_slow: match it.when_slow {
+            config::WhenSlow::Disconnect => WhenSlow::Disconnect,
+            config::WhenSlow::DropOldest => WhenSlow::DropOldest,
+            config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
+        },
+    }
+}
+
+pub(super) fn limits(config: &Config) -> session::Limits {
+    let messages = &config.limits.messages_per_second;
+    session::Limits {
+        subscriptions: config.limits.subscriptions_per_connection,
+        rate: f64::from(messages.rate),
+        burst: f64::from(messages.burst),
+        handshakes: f64::from(config.limits.handshakes_per_second),
+    }
+}
+
+pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
+    auth::Settings {
+        secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(it.reveal().into())).collect(),
+        public_keys: jwt.public_key.0.iter().map(|it| auth::Named::without_kid(it.reveal().to_owned())).collect(),
+        jwks: jwt.jwks.as_ref().map(|it| it.0.clone()),
+        algorithms: jwt.algorithms.iter().map(|it| algorithm(*it)).collect(),
+        issuer: jwt.issuer.0.clone(),
+        audience: jwt.audience.0.clone(),
+        leeway: jwt.leeway.0,
+        user_claim: jwt.user_claim.0.clone(),
+    }
+}
+
+fn algorithm(it: config::Algorithm) -> auth::Algorithm {
+    use config::Algorithm as From;
+    match it {
+        From::HS256 => auth::Algorithm::HS256,
+        From::HS384 => auth::Algorithm::HS384,
+        From::HS512 => auth::Algorithm::HS512,
+        From::RS256 => auth::Algorithm::RS256,
+        From::RS384 => auth::Algorithm::RS384,
+        From::RS512 => auth::Algorithm::RS512,
+        From::PS256 => auth::Algorithm::PS256,
+        From::PS384 => auth::Algorithm::PS384,
+        From::PS512 => auth::Algorithm::PS512,
+        From::ES256 => auth::Algorithm::ES256,
+        From::ES384 => auth::Algorithm::ES384,
+        From::EdDSA => auth::Algorithm::EdDSA,
+    }
+}
+
+/// None where nothing is asked.
+pub(super) fn webhooks(config: &Config) -> Option<webhook::Settings> {
+    let section = &config.webhooks;
+    let event = |it: &config::WebhookEvent| match it {
+        config::WebhookEvent::Connect => webhook::Event::Connect,
+        config::WebhookEvent::Subscribe => webhook::Event::Subscribe,
+        config::WebhookEvent::Publish => webhook::Event::Publish,
+        config::WebhookEvent::Refresh => webhook::Event::Refresh,
+    };
+    Some(webhook::Settings {
+        url: section.url.as_ref()?.0.clone(),
+        secrets: section.secret.0.iter().map(|it| it.reveal().into()).collect(),
+        events: section.events.iter().map(event).collect(),
+        timeout: section.timeout.0,
+        forward_headers: section.forward_headers.iter().map(|it| it.0.clone()).collect(),
+        max_in_flight: section.max_in_flight,
+        on_error: match section.on_error {
+            config::OnError::Deny => webhook::OnError::Deny,
+            config::OnError::Allow => webhook::OnError::Allow,
+        },
+        max_reply: MAX_REPLY,
+        max_data: config.realtime.max_publication.0.0,
+    })
+}
+
+pub(super) fn api_keys(config: &Config) -> Vec<auth::ApiKey> {
+    let scope = |it: &config::Scope| match it {
+        config::Scope::Push => auth::Scope::Push,
+        config::Scope::Read => auth::Scope::Read,
+        config::Scope::Admin => auth::Scope::Admin,
+    };
+    let key = |it: &config::ApiKey| auth::ApiKey {
+        name: it.name.clone(),
+        key: it.key.reveal().into(),
+        scopes: it.scope.iter().map(scope).collect(),
+    };
+    config.api.keys.iter().map(key).collect()
+}
+
+pub(super) fn engine(config: &Config) -> engine::Settings {
+    engine::Settings {
+        positions: config.positions.0,
+        channels: config.limits.channels,
+        idempotency: config.api.idempotency.0,
+    }
+}
+
+/// What the drain waits for at most.
+pub(super) fn drain(config: &Config) -> (Duration, Duration) {
+    (config.drain.delay.0, config.drain.deadline.0)
+}

@@ -1,0 +1,17 @@
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::generation::{Counters, Error, Generation};
+use crate::config::Config;
+use crate::{proxy, webhook};
+
+/// Builds everything a configuration makes and lets it go: certificates are read, keys matched. Nothing is opened.
+pub fn try_out(config: &Config) -> Result<(), Error> {
+    let mut registry = Registry::default();
+    let counters = Counters {
+        proxy: Arc::new(proxy::Metrics::register(&mut registry)),
+        webhook: webhook::Metrics::register(&mut registry),
+    };
+    Generation::build(Arc::new(config.clone()), &counters, None).map(drop)
+}
