@@ -277,7 +277,8 @@ impl<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> Drop for Announced<B> {
             let read_on =
                 async { while std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await.is_some() {} };
             let _ = tokio::time::timeout(READ_ON_FOR, read_on).await;
-            rest.copy = None;
+            // Otherwise its own end would read on once more.
+            drop(rest.copy.take());
         });
     }
 }

@@ -17,12 +17,13 @@ use arc_swap::access::Map;
 use http::Request;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::api::{Announcer, Api};
 use crate::config::Loaded;
+use crate::config::watch::Files;
 use crate::drain::Drain;
 use crate::hub::{self, Hub, Signal};
 use crate::protocol::Close;
@@ -63,10 +64,20 @@ struct Shared {
     /// Somebody asked for the end of this node over the API.
     drain_wanted: Notify,
     reload_metrics: metrics::Metrics,
+    standing: watch::Sender<Standing>,
     /// One reload after the other.
     reloading: tokio::sync::Mutex<()>,
     /// Why the last reload changed nothing.
     last_error: Mutex<Option<String>>,
+}
+
+/// What a taken configuration means to whoever runs the node.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// `telemetry.log`
+    pub log: String,
+    /// The file itself and those it names.
+    pub files: Files,
 }
 
 /// Why a node does not start.
@@ -95,6 +106,7 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let standing = Standing { log: loaded.config.telemetry.log.clone(), files: loaded.files };
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -125,6 +137,7 @@ impl App {
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
             reload_metrics,
+            standing: watch::Sender::new(standing),
             reloading: tokio::sync::Mutex::default(),
             last_error: Mutex::default(),
         });
@@ -168,6 +181,11 @@ impl App {
     /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
     pub async fn reload(&self) -> bool {
         self.shared.reload_file(false).await.is_ok()
+    }
+
+    /// What the last taken configuration said, and every one to come.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
     }
 
     /// Resolves when the end of this node is asked for over the API.

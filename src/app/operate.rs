@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::Shared;
 use super::generation::Generation;
+use super::{Shared, Standing};
 use crate::admin::{Health, Operator, Readiness};
 use crate::auth::Scope;
 use crate::config::{self, Change};
@@ -36,9 +36,14 @@ impl Shared {
     }
 
     fn take(&self, path: &Path, dry_run: bool) -> Result<Vec<Change>, Vec<String>> {
-        let loaded = config::load(path).map_err(|problems| vec![problems.to_string()])?;
+        let loaded = config::load(path).map_err(|problems| {
+            // What is wrong may be put right in a file it names.
+            self.standing.send_modify(|it| it.files = problems.files().clone());
+            vec![problems.to_string()]
+        })?;
         let old = self.generation.load_full();
         let changes = config::diff(&old.config, &loaded.config);
+        let standing = Standing { log: loaded.config.telemetry.log.clone(), files: loaded.files };
         let next = Generation::build(Arc::new(loaded.config), &self.counters, Some(&old));
         let next = next.map_err(|error| vec![error.to_string()])?;
         if dry_run {
@@ -54,6 +59,7 @@ impl Shared {
         }
         self.reload_metrics.generation(next.number);
         self.generation.store(Arc::new(next));
+        self.standing.send_replace(standing);
         Ok(changes)
     }
 

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::logs::{Format, Logs};
 use super::{CONFIG, Error, load};
 use crate::app::App;
 use crate::backend::Target;
+use crate::config::watch::Watch;
 use crate::config::{self, Loaded};
 
 #[derive(Debug, clap::Args)]
@@ -23,24 +24,66 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Error> {
     let loaded = configuration(arguments)?;
-    let _logs = Logs::start(format, &loaded.config.telemetry.log);
+    let logs = Logs::start(format, &loaded.config.telemetry.log);
     loaded.warnings.lines().for_each(|it| warn!("{it}"));
+    raise_descriptor_limit();
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
+    let watch = Watch::start(loaded.files.clone()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
+    info!("publications are kept in memory: they do not survive a restart");
 
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        never = keep_up(&app, watch, &logs) => match never {},
+        () = app.drain_wanted() => {}
+        () = stop(&mut terminate) => {}
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {
-        left = app.drain() => info!(left, "drained"),
+        left = app.drain() => match left {
+            0 => info!("drained"),
+            left => warn!(left, "the deadline came before these connections ended"),
+        },
+        () = stop(&mut terminate) => {}
+    }
+    Ok(())
+}
+
+async fn stop(terminate: &mut Signal) {
+    tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    Ok(())
+}
+
+/// Reads the file again whenever it changed, and does what a taken configuration says of logs and files.
+async fn keep_up(app: &App, mut watch: Watch, logs: &Logs) -> std::convert::Infallible {
+    let mut standing = app.standing();
+    loop {
+        tokio::select! {
+            _ = watch.changed() => {
+                app.reload().await;
+            }
+            Ok(()) = standing.changed() => {
+                let standing = standing.borrow_and_update().clone();
+                logs.set(&standing.log);
+                watch.follow(standing.files);
+            }
+        }
+    }
+}
+
+/// A connection is a descriptor: what the system would allow is asked for.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(%error, current = ?limit.current, "the limit of open files cannot be raised");
+        }
+    }
 }
 
 fn configuration(arguments: Arguments) -> Result<Loaded, Error> {

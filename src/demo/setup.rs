@@ -120,7 +120,8 @@ mod tests {
 
     fn parsed() -> Config {
         let backend = SocketAddr::from(([127, 0, 0, 1], 3001));
-        Config::parse(&config(backend, &Addresses::default(), "whsec_c2VjcmV0", "key1")).unwrap()
+        let yaml = config(backend, &Addresses::default(), "whsec_c2VjcmV0", "key1");
+        crate::config::parse("demo", &yaml, std::path::Path::new("/"), &|_: &str| None).unwrap().config
     }
 
     #[test]
