@@ -44,7 +44,7 @@ function realtime(array $question, ?string $user): void
     if ($question['type'] === 'connect' && $user !== null) {
         reply(200, ['userId' => $user]);
     } elseif ($question['type'] === 'publish') {
-        $text = mb_substr(trim((string) ($question['data']['text'] ?? '')), 0, 280);
+        $text = iconv_substr(trim((string) ($question['data']['text'] ?? '')), 0, 280, 'UTF-8');
         if ($user === null || $text === '') {
             reply(403, ['error' => ['code' => 'not_now', 'message' => 'Log in, and say something.']]);
         } else {
@@ -63,7 +63,10 @@ function reply(int $status, ?array $body = null): void
 }
 
 session_set_cookie_params(['httponly' => true, 'samesite' => 'Lax']);
-session_start(['read_and_close' => $_SERVER['REQUEST_URI'] !== '/login']);
+$is_login = $_SERVER['REQUEST_URI'] === '/login';
+if ($is_login || isset($_COOKIE[session_name()])) {
+    session_start(['read_and_close' => !$is_login]);
+}
 $user = $_SESSION['user'] ?? null; // in a webhook too: the browser's own cookie comes along
 
 switch ($_SERVER['REQUEST_METHOD'] . ' ' . $_SERVER['REQUEST_URI']) {
@@ -76,7 +79,7 @@ switch ($_SERVER['REQUEST_METHOD'] . ' ' . $_SERVER['REQUEST_URI']) {
         break;
     case 'POST /login':
         session_regenerate_id(true);
-        $_SESSION['user'] = mb_substr(trim($_POST['name'] ?? ''), 0, 24) ?: null;
+        $_SESSION['user'] = iconv_substr(trim($_POST['name'] ?? ''), 0, 24, 'UTF-8') ?: null;
         reply(204);
         break;
     case 'POST /orders':
@@ -89,7 +92,7 @@ switch ($_SERVER['REQUEST_METHOD'] . ' ' . $_SERVER['REQUEST_URI']) {
             reply(401);
             break;
         }
-        push('room.lobby', ['from' => 'the backend', 'text' => mb_substr($_POST['text'] ?? '', 0, 280)]);
+        push('room.lobby', ['from' => 'the backend', 'text' => iconv_substr($_POST['text'] ?? '', 0, 280, 'UTF-8')]);
         reply(204);
         break;
     default:

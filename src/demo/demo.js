@@ -12,6 +12,7 @@ const realtime = new Realtime(['chat.lobby', 'ticker', 'orders'], {
   history: (channel, messages) => messages.forEach((message) => show({ ...message, channel })),
   state: showState,
   position: showPosition,
+  resumed: showResumed,
   error: (error) => notice(error.message),
 });
 
@@ -123,6 +124,10 @@ function showPosition(channel, { epoch, seq, gaps, left_out, conflated }) {
   gapsCell.textContent = left_out ? `${gaps} (${left_out} skipped)` : gaps;
   gapsCell.title = conflated ? 'Only the latest is sent to whoever falls behind.' : 'Times something was lost.';
   gapsCell.classList.toggle('lost', gaps > 0);
+}
+
+function showResumed(channel, isWhole) {
+  byId('resumed').textContent = isWhole ? 'Resumed: nothing was lost.' : `Some of ${channel} was lost, and it says so.`;
 }
 
 let hideNotice;

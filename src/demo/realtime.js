@@ -12,7 +12,8 @@ const EVENTS = ['connected', 'subscribed', 'unsubscribed', 'message', 'gap', 'sk
 export class Realtime {
   /**
    * @param {string[]} channels what to follow
-   * @param {{message(m), history(channel, messages), state(state), position(channel, position), error(e)}} on
+   * @param {{message(m), history(channel, messages), state(state), position(channel, position),
+   *   resumed(channel, isWhole), error(e)}} on
    */
   constructor(channels, on) {
     this.channels = channels;
@@ -99,13 +100,20 @@ export class Realtime {
   /** Where the server could not go on for us, the channel's history tells what it still has. */
   async subscribed({ channel, epoch, seq, id, recovered, conflated }) {
     const before = this.positions.get(channel);
-    if (recovered && before?.epoch === epoch) return this.jump(channel, { ...before, conflated });
-    this.jump(channel, { epoch, seq, id, conflated }, { gaps: recovered === false ? 1 : 0 });
-    const since = before?.epoch === epoch ? { epoch, seq: before.seq } : undefined;
+    const isKnown = before?.epoch === epoch;
+    if (recovered && isKnown) {
+      this.on.resumed(channel, true);
+      return this.jump(channel, { ...before, conflated });
+    }
+    const isLoss = recovered === false && !conflated;
+    if (isLoss) this.on.resumed(channel, false);
+    const left_out = conflated && isKnown ? Math.max(0, seq - before.seq) : 0;
+    this.jump(channel, { epoch, seq, id, conflated }, { gaps: isLoss ? 1 : 0, left_out });
+    const since = isKnown && !conflated ? { epoch, seq: before.seq } : undefined;
     try {
       const history = await this.send('history', { channel, since, limit: 50 });
       this.on.history(channel, history.messages);
-      if (since && !history.complete && recovered !== false) this.jump(channel, {}, { gaps: 1 });
+      if (since && !isLoss && !history.complete) this.jump(channel, {}, { gaps: 1 });
     } catch (error) {
       if (error.code !== 'offline') this.on.error(error);
     }
