@@ -1,5 +1,6 @@
 //! Every promise that needs sockets. One target, so that it links once; files are flat, names are promises.
 
+mod architecture;
 mod cli;
 mod operate;
 mod poll;
