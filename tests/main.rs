@@ -8,6 +8,7 @@ mod proxy;
 mod proxy_failures;
 mod push;
 mod server;
+mod session;
 mod sse;
 mod support;
 mod tls;

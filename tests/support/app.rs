@@ -162,6 +162,35 @@ impl TestClient {
         }
     }
 
+    /// The next message, or how the connection ended.
+    pub async fn next_or_close(&mut self) -> Result<Value, (u16, String)> {
+        loop {
+            match soon("a message or the close", self.socket.next()).await {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(Some(frame)))) => return Err((frame.code.into(), frame.reason.to_string())),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("expected a message or a close, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next message of a client that speaks MessagePack.
+    pub async fn next_packed(&mut self) -> rmpv::Value {
+        loop {
+            match soon("a message", self.socket.next()).await {
+                Some(Ok(Message::Binary(bytes))) => return rmpv::decode::read_value(&mut &bytes[..]).unwrap(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("expected a binary message, got {other:?}"),
+            }
+        }
+    }
+
+    pub async fn send_packed(&mut self, message: &rmpv::Value) {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, message).unwrap();
+        self.socket.send(Message::binary(bytes)).await.unwrap();
+    }
+
     /// The next message, which must be of this type.
     pub async fn expect(&mut self, kind: &str) -> Value {
         let message = self.next().await;

@@ -26,12 +26,12 @@ pub struct Webhooks {
 
 impl Default for Webhooks {
     fn default() -> Self {
-        use WebhookEvent::{Connect, Publish, Refresh, Subscribe};
+        use WebhookEvent::{Connect, Publish, Subscribe};
         let forwarded = ["cookie", "authorization", "user-agent", "accept-language"];
         Self {
             url: None,
             secret: OneOrMany::default(),
-            events: vec![Connect, Subscribe, Publish, Refresh],
+            events: vec![Connect, Subscribe, Publish],
             timeout: seconds(5),
             forward_headers: forwarded.map(|it| Text(http::HeaderName::from_static(it))).into(),
             max_in_flight: 64,
