@@ -201,8 +201,8 @@ impl App {
         for outbox in self.shared.hub.directory().all() {
             outbox.signal(Signal::Close(Close::DRAINING));
         }
-        let _ = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
-        let left = self.shared.hub.directory().len();
+        let finished = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
+        let left = if finished.is_ok() { 0 } else { self.shared.hub.directory().len() };
         let (internal, mut internals) = self.internal;
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;

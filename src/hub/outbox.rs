@@ -232,6 +232,10 @@ impl Outbox {
     /// The connection's task: writes on, keeps the waker, and hears what others want.
     pub fn drive(&self, cx: &mut Context<'_>) -> io::Result<Option<Signal>> {
         let mut inner = self.lock();
+        if !inner.open {
+            // A shard met an error that the socket itself reports only once.
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         inner.keep(cx.waker());
         inner.pump(cx, &self.ledger)?;
         Ok(inner.signals.pop_front())

@@ -94,10 +94,13 @@ async fn read(pipe: Arc<Mutex<Pipe>>, mut done: tokio::sync::watch::Receiver<boo
 /// The task of a connection, without a session.
 async fn serve(outbox: Arc<Outbox>) {
     std::future::poll_fn(|cx| {
-        while let Some(signal) = outbox.drive(cx).unwrap() {
-            assert!(matches!(signal, Signal::CatchUpAgain(_)), "{signal:?}");
+        loop {
+            match outbox.drive(cx) {
+                Ok(None) => return Poll::Pending,
+                Ok(Some(signal)) => assert!(matches!(signal, Signal::CatchUpAgain(_)), "{signal:?}"),
+                Err(_) => return Poll::Ready(()),
+            }
         }
-        if outbox.is_open() { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }
@@ -339,6 +342,31 @@ async fn drained(pipe: &Mutex<Pipe>, outbox: &Outbox) -> Vec<Value> {
     pipe.lock().unwrap().room = usize::MAX;
     std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
     messages(&pipe.lock().unwrap().received)
+}
+
+#[tokio::test]
+async fn a_socket_that_breaks_under_the_shard_ends_its_connection() {
+    struct Broken;
+    impl Wire for Broken {
+        fn poll_send(&mut self, _: &mut Context<'_>, bytes: &mut &[u8]) -> Poll<io::Result<()>> {
+            if bytes.is_empty() { Poll::Ready(Ok(())) } else { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) }
+        }
+        fn poll_receive(&mut self, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let hub = hub(1);
+    let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(Broken)), 16 * 1024);
+    let task = tokio::spawn(serve(outbox.clone()));
+    let subscribed = hub.subscribe(&channel("a"), None, &outbox, &rule(WhenSlow::Disconnect)).await.unwrap();
+    subscribed.subscription.go_live(0);
+    tokio::task::yield_now().await;
+    let published = hub.publish_counted(draft("a", 10), KEEP).await.unwrap();
+    assert_eq!(published.counted().await.unwrap().matched, 0);
+    tokio::time::timeout(Duration::from_secs(20), task).await.expect("the task ends").unwrap();
 }
 
 #[tokio::test]

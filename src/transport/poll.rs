@@ -230,7 +230,7 @@ impl Polled {
     async fn attend(&mut self) {
         self.rest().await;
         while let Ok(work) = self.reachable.mailbox.try_recv() {
-            self.waiting.push_back(work);
+            self.waiting.push_back(*work);
             let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
             self.rest().await;
         }
@@ -256,7 +256,7 @@ impl Polled {
         loop {
             let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
             if let Poll::Ready(Some(work)) = self.reachable.mailbox.poll_recv(cx) {
-                self.waiting.push_back(work);
+                self.waiting.push_back(*work);
                 is_busy = true;
             }
             match self.outbox.take_signal() {

@@ -20,10 +20,13 @@ use crate::protocol::{Code, Codec, Command};
 #[derive(Debug, Default)]
 pub struct Posts(Mutex<HashMap<ConnectionId, Entry>>);
 
+/// Boxed: a channel sets room aside for 32 of what it carries, for every connection.
+type Mailbox = mpsc::Sender<Box<Work>>;
+
 #[derive(Debug)]
 struct Entry {
     secret: Box<str>,
-    mailbox: mpsc::Sender<Work>,
+    mailbox: Mailbox,
 }
 
 /// A session's place among them; dropping it closes the mailbox.
@@ -32,7 +35,7 @@ pub(super) struct Reachable {
     posts: Arc<Posts>,
     id: ConnectionId,
     pub(super) secret: Box<str>,
-    pub(super) mailbox: mpsc::Receiver<Work>,
+    pub(super) mailbox: mpsc::Receiver<Box<Work>>,
 }
 
 /// Commands of one session that may wait; beyond that the client is told to slow down.
@@ -50,7 +53,7 @@ impl Posts {
         Reachable { posts: self.clone(), id, secret, mailbox }
     }
 
-    fn find(&self, id: ConnectionId, secret: &str) -> Option<mpsc::Sender<Work>> {
+    fn find(&self, id: ConnectionId, secret: &str) -> Option<Mailbox> {
         let entries = self.lock();
         let entry = entries.get(&id)?;
         let is_same = aws_lc_rs::constant_time::verify_slices_are_equal(entry.secret.as_bytes(), secret.as_bytes());
@@ -108,13 +111,9 @@ where
     }
 }
 
-async fn deliver(
-    command: Command,
-    mailbox: mpsc::Sender<Work>,
-    attend: impl Future<Output = ()>,
-) -> Response<super::Body> {
+async fn deliver(command: Command, mailbox: Mailbox, attend: impl Future<Output = ()>) -> Response<super::Body> {
     let (answer, answered) = oneshot::channel();
-    if mailbox.try_send(Work::Posted(command, answer)).is_err() {
+    if mailbox.try_send(Box::new(Work::Posted(command, answer))).is_err() {
         return reply_response(&Reply::error(Code::RateLimited, "too many commands are waiting"));
     }
     let answered = async {

@@ -204,7 +204,7 @@ impl EventStream {
     fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
         let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
         if let Poll::Ready(Some(work)) = self.reachable.mailbox.poll_recv(cx) {
-            self.waiting.push_back(work);
+            self.waiting.push_back(*work);
             is_busy = true;
         }
         if self.timer.as_mut().poll(cx).is_ready() {
