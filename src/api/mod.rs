@@ -158,7 +158,7 @@ impl Api {
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         match route {
             Route::Push => push::push(request, &query, &self.hub, settings, &self.metrics).await,
-            Route::Tail => tail::tail(&query, &self.hub).await,
+            Route::Tail => tail::tail(&query, &self.hub, settings).await,
             Route::Channels => inspect::channels(&query, &self.hub),
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
