@@ -163,7 +163,7 @@ impl Api {
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
-            Route::Connections => connections::list(&query, &self.hub),
+            Route::Connections => connections::list(&query, &self.hub).await,
             Route::Connection(id) => connections::one(id, &self.hub),
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
