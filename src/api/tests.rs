@@ -16,6 +16,7 @@ use crate::hub::{Access, Directory, Listed, Outbox, Publish, Rule, Subscription,
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
 
+mod announcing;
 mod looking;
 mod pushing;
 
@@ -28,6 +29,7 @@ pub(super) struct Bench {
     pub hub: Arc<Hub>,
     pub settings: Arc<Settings>,
     pub metrics: Metrics,
+    pub registry: Registry,
     engine: Arc<Flaky>,
 }
 
@@ -41,7 +43,8 @@ impl Bench {
             let engine = Arc::new(Flaky::over(engine::open(settings, deliver)));
             flaky.insert(engine).clone()
         });
-        let metrics = Metrics::register(&mut Registry::default());
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let key = |name: &str, scopes: &[Scope]| ApiKey {
             name: name.into(),
             key: format!("the-key-called-{name}").as_str().into(),
@@ -67,6 +70,7 @@ impl Bench {
             hub,
             settings: Arc::new(settings),
             metrics,
+            registry,
             engine: flaky.unwrap(),
         }
     }
@@ -186,12 +190,12 @@ impl Flaky {
     fn planned(&self, channel: &str) -> Option<Error> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         let mut plans = self.plans.lock().unwrap();
-        let plan = plans.iter_mut().find(|it| it.channel == channel)?;
+        let plan = plans.iter_mut().find(|it| it.channel == channel && it.times > 0)?;
         if plan.after > 0 {
             plan.after -= 1;
             return None;
         }
-        plan.times = plan.times.checked_sub(1)?;
+        plan.times -= 1;
         Some(plan.error.clone())
     }
 }
