@@ -43,6 +43,20 @@ async fn what_was_not_confirmed_is_answered_again() {
 }
 
 #[tokio::test]
+async fn what_comes_once_everything_is_confirmed_is_a_bare_message_too() {
+    let app = TestApp::start().await;
+    let first = app.poll(&format!("channels=public.a&token={}", token("42", &[]))).await;
+    let confirmed = app.poll(&format!("cursor={}&wait=0", cursor(&first))).await;
+    assert!(types(&confirmed).is_empty());
+    app.publish("public.a", json!({ "n": 1 })).await;
+    let second = app.poll(&format!("cursor={}", cursor(&confirmed))).await;
+    assert_eq!(second["messages"][0]["data"], json!({ "n": 1 }));
+    // Not confirmed yet, so it is answered again.
+    let again = app.poll(&format!("cursor={}", cursor(&confirmed))).await;
+    assert_eq!(types(&again), ["message"]);
+}
+
+#[tokio::test]
 async fn a_newer_poll_ends_the_older_one() {
     let app = TestApp::start().await;
     let first = app.poll(&format!("channels=public.a&token={}", token("42", &[]))).await;

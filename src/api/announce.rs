@@ -2,7 +2,7 @@
 //! published while it streams to its client. The reply is never delayed and never fails because of it.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,12 +10,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use sfv::{List, ListEntry, Parser};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use crate::channel::{ChannelName, Data, Draft, unique_id};
-use crate::drain::Holds;
+use crate::drain::{Draining, Holds};
 use crate::hub::{Hub, Rules};
 use crate::protocol::compact;
 
@@ -29,6 +31,7 @@ const TRIED_FOR: Duration = Duration::from_secs(30);
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// A client that leaves early does not take the announcement with it: the rest of the reply is read for at most this long.
 const READ_ON_FOR: Duration = Duration::from_secs(10);
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Publishes what replies announce.
 #[derive(Debug)]
@@ -37,7 +40,11 @@ pub struct Announcer {
     metrics: Metrics,
     under_way: Arc<Semaphore>,
     holds: Holds,
+    complained: Mutex<Option<Instant>>,
 }
+
+/// The right to one task, and the hold the drain waits for.
+type Place = (OwnedSemaphorePermit, Option<Draining>);
 
 /// Where a reply is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +66,13 @@ pub struct Terms {
 
 impl Announcer {
     pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)), holds })
+        Arc::new(Self {
+            hub,
+            metrics,
+            under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            holds,
+            complained: Mutex::default(),
+        })
     }
 
     /// Takes the headers off a reply and publishes it where they say.
@@ -107,19 +120,35 @@ impl Announcer {
 
     fn give_up<T>(&self, outcome: &'static str, why: &str) -> Option<T> {
         self.metrics.announced(outcome);
-        tracing::warn!(outcome, why, "a reply's Outrigger-Push was not published");
+        if self.may_complain() {
+            tracing::warn!(outcome, why, "a reply's Outrigger-Push was not published");
+        }
         None
     }
 
+    /// A backend that makes the same mistake in every reply is told of it once in a while; the metric counts them all.
+    fn may_complain(&self) -> bool {
+        let mut last = self.complained.lock().expect("nothing panics under this lock");
+        let may = last.is_none_or(|it| it.elapsed() >= COMPLAIN_EVERY);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
+
+    /// A place among those under way, which the drain waits for; having none is counted.
+    fn place(&self) -> Option<Place> {
+        match self.under_way.clone().try_acquire_owned() {
+            Ok(permit) => Some((permit, self.holds.hold())),
+            Err(_) => self.give_up("overflow", "too many are under way"),
+        }
+    }
+
     fn publish(self: Arc<Self>, draft: Draft, terms: &Terms) {
-        let Ok(permit) = self.under_way.clone().try_acquire_owned() else {
-            self.give_up::<()>("overflow", "too many are under way");
-            return;
-        };
+        let Some(place) = self.place() else { return };
         let retention = terms.rules.retention(&draft.channel);
-        let hold = self.holds.hold();
         tokio::spawn(async move {
-            let (_permit, _hold) = (permit, hold);
+            let _place = place;
             let patience = tokio::time::sleep(TRIED_FOR);
             let tries = async {
                 while let Err(error) = self.hub.publish(draft.clone(), retention).await {
@@ -137,7 +166,7 @@ impl Announcer {
 
 /// Why a body cannot be published.
 fn unusable(headers: &HeaderMap) -> Option<&'static str> {
-    if headers.contains_key(CONTENT_ENCODING) {
+    if headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Some("the body is encoded; use Outrigger-Push-Data");
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
@@ -248,7 +277,11 @@ impl<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> HttpBody for Announced<
                 this.publish_if_over();
             }
             // A reply that broke off is not what the backend meant to say.
-            Some(Err(_)) => this.copy = None,
+            Some(Err(_)) => {
+                if let Some(copy) = this.copy.take() {
+                    copy.announcer.give_up::<()>("broken", "the body broke off");
+                }
+            }
             None => {
                 if let Some(copy) = this.copy.take() {
                     copy.publish();
@@ -271,15 +304,37 @@ impl<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> Drop for Announced<B> {
     fn drop(&mut self) {
         let (Some(body), Some(copy)) = (self.body.take(), self.copy.take()) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(place) = copy.announcer.place() else { return };
         // The client left, but the backend has done what it announces.
-        let mut rest = Announced { body: Some(body), copy: Some(copy) };
         runtime.spawn(async move {
-            let read_on =
-                async { while std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await.is_some() {} };
-            let _ = tokio::time::timeout(READ_ON_FOR, read_on).await;
-            // Otherwise its own end would read on once more.
-            drop(rest.copy.take());
+            let _place = place;
+            read_on(*copy, body).await;
         });
+    }
+}
+
+/// The rest of a reply, for its copy alone. Not an [`Announced`]: one that is dropped would be read on once more, without
+/// end when the runtime is what drops it.
+async fn read_on<B: HttpBody<Data = Bytes> + Unpin>(mut copy: Copy, mut body: B) {
+    let announcer = copy.announcer.clone();
+    let rest = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                announcer.give_up::<()>("broken", "the body broke off");
+                return false;
+            };
+            if frame.data_ref().is_some_and(|bytes| !copy.add(bytes)) {
+                return false;
+            }
+        }
+        true
+    };
+    match tokio::time::timeout(READ_ON_FOR, rest).await {
+        Ok(true) => copy.publish(),
+        Ok(false) => {}
+        Err(_) => {
+            announcer.give_up::<()>("abandoned", "its client left, and the backend did not finish it in time");
+        }
     }
 }
 

@@ -9,42 +9,56 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Body, BoxError, Problem, Query};
-use crate::channel::ConnectionId;
-use crate::hub::{Hub, Outbox, Signal};
-use crate::protocol::Close;
+use crate::channel::{ChannelName, ConnectionId};
+use crate::hub::{Hub, Known, Outbox, Signal};
+use crate::protocol::{Close, Format};
 
 const MOST: usize = 1000;
 /// A code and a reason fit many times.
 const MAX_BODY: usize = 4096;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-pub(super) fn list(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
+pub(super) async fn list(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
+    let user = query.get("user");
     let directory = hub.directory();
-    let found = match query.get("user") {
-        Some(user) => directory.user(&user),
-        None => directory.all(),
+    let found: Vec<ConnectionId> = match (query.get("channel"), &user) {
+        (Some(channel), _) => {
+            let channel = ChannelName::parse(&channel).map_err(|error| Problem::bad_request(error.to_string()))?;
+            hub.followers(&channel).await
+        }
+        (None, Some(user)) => directory.user(user).iter().map(|it| it.id).collect(),
+        (None, None) => directory.all().iter().map(|it| it.id).collect(),
     };
-    let connections: Vec<_> = found.iter().take(limit).map(|it| describe(it, hub)).collect();
-    let answer = json!({ "scope": "node", "total": found.len(), "connections": connections });
+    let is_meant = |it: &Known| user.is_none() || it.user.as_deref() == user.as_deref();
+    let mut known = found.into_iter().filter_map(|id| directory.known(id)).filter(is_meant);
+    let connections: Vec<_> = known.by_ref().take(limit).map(|it| describe(&it)).collect();
+    let total = connections.len() + known.count();
+    let answer = json!({ "scope": "node", "total": total, "connections": connections });
     Ok(super::json(StatusCode::OK, &answer))
 }
 
 pub(super) fn one(id: ConnectionId, hub: &Hub) -> Result<Response<Body>, Problem> {
-    let outbox = find(id, hub)?;
-    Ok(super::json(StatusCode::OK, &describe(&outbox, hub)))
+    let known = hub.directory().known(id).ok_or_else(nobody)?;
+    Ok(super::json(StatusCode::OK, &describe(&known)))
 }
 
-fn find(id: ConnectionId, hub: &Hub) -> Result<Arc<Outbox>, Problem> {
-    hub.directory().connection(id).ok_or_else(|| Problem::not_found("no such connection on this node"))
+fn nobody() -> Problem {
+    Problem::not_found("no such connection on this node")
 }
 
-fn describe(outbox: &Outbox, hub: &Hub) -> Value {
+fn describe(it: &Known) -> Value {
     json!({
-        "id": outbox.id.to_string(),
-        "user": hub.directory().user_of(outbox.id).as_deref(),
-        "outboxBytes": outbox.backlog(),
-        "dropped": outbox.dropped(),
+        "id": it.outbox.id.to_string(),
+        "user": it.user.as_deref(),
+        "transport": match it.outbox.format() {
+            Format::WebSocketJson | Format::WebSocketJsonDeflate | Format::WebSocketMsgpack => "websocket",
+            Format::EventStream | Format::EventStreamMany => "sse",
+            Format::Poll => "poll",
+        },
+        "connectedAt": it.since,
+        "outboxBytes": it.outbox.backlog(),
+        "dropped": it.outbox.dropped(),
     })
 }
 
@@ -61,7 +75,7 @@ where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
     let close = read(request).await?;
-    end(&[find(id, hub)?], &close)
+    end(&[hub.directory().connection(id).ok_or_else(nobody)?], &close)
 }
 
 pub(super) async fn disconnect_user<B>(request: Request<B>, user: &str, hub: &Hub) -> Result<Response<Body>, Problem>

@@ -25,9 +25,13 @@ struct Channel {
 pub(super) fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
     let prefix = query.get("prefix").unwrap_or_default();
-    let channels = hub.channels(&prefix, limit).into_iter();
-    let channels: Vec<_> = channels.map(|(channel, subscribers)| Channel { channel, subscribers }).collect();
-    Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "channels": channels })))
+    // One more than asked for tells whether there are more.
+    let mut channels = hub.channels(&prefix, limit + 1);
+    let is_cut = channels.len() > limit;
+    channels.truncate(limit);
+    let channels: Vec<_> =
+        channels.into_iter().map(|(channel, subscribers)| Channel { channel, subscribers }).collect();
+    Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "channels": channels, "truncated": is_cut })))
 }
 
 pub(super) async fn channel(channel: &ChannelName, hub: &Hub, settings: &Settings) -> Result<Response<Body>, Problem> {

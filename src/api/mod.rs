@@ -10,6 +10,8 @@ mod problem;
 mod push;
 mod receipt;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use serde::Serialize;
 
 use crate::auth::{ApiKeys, Scope};
 use crate::channel::{ChannelName, ConnectionId};
+use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
@@ -43,6 +46,7 @@ pub struct Settings {
 pub struct Api {
     hub: Arc<Hub>,
     metrics: Metrics,
+    holds: Holds,
 }
 
 /// What a path means.
@@ -133,8 +137,9 @@ fn elsewhere(segments: &[&str]) -> Problem {
 }
 
 impl Api {
-    pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { hub, metrics })
+    /// What is being published holds the drain up.
+    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub, metrics, holds })
     }
 
     /// Answers one call.
@@ -157,13 +162,13 @@ impl Api {
         }
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         match route {
-            Route::Push => push::push(request, &query, &self.hub, settings, &self.metrics).await,
-            Route::Tail => tail::tail(&query, &self.hub).await,
+            Route::Push => push::push(request, &query, self, settings).await,
+            Route::Tail => tail::tail(&query, &self.hub, settings).await,
             Route::Channels => inspect::channels(&query, &self.hub),
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
-            Route::Connections => connections::list(&query, &self.hub),
+            Route::Connections => connections::list(&query, &self.hub).await,
             Route::Connection(id) => connections::one(id, &self.hub),
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
@@ -246,51 +251,4 @@ fn text(json: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::whole(json.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_route_is_described_for_machines_and_nothing_else_is() {
-        let openapi: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
-        let mut described = Vec::new();
-        for (path, methods) in openapi["paths"].as_object().unwrap() {
-            described.extend(methods.as_object().unwrap().keys().map(|it| (it.to_uppercase(), path.clone())));
-        }
-        described.sort();
-        let admin = [
-            ("GET", "/healthz"),
-            ("GET", "/readyz"),
-            ("GET", "/metrics"),
-            ("GET", "/config"),
-            ("POST", "/reload"),
-            ("POST", "/drain"),
-        ];
-        let ours = ROUTES.iter().map(|it| (it.0, it.1)).chain(admin);
-        let mut ours: Vec<_> = ours.map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
-        ours.sort();
-        assert_eq!(described, ours);
-    }
-
-    #[test]
-    fn every_listed_route_is_found_and_asks_for_the_scope_it_says() {
-        for (method, path, scope) in ROUTES {
-            let path = path
-                .replace("{channel}", "room.5")
-                .replace("/connections/{id}", "/connections/00000000000000000000000000000001");
-            let path = path.replace("{id}", "42");
-            let route = Route::of(&method.parse().unwrap(), &path).unwrap_or_else(|_| panic!("{method} {path}"));
-            assert_eq!(route.scope(), *scope, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn a_channel_in_a_path_is_decoded() {
-        let route = Route::of(&Method::GET, "/channels/room%2F5/history").unwrap();
-        assert_eq!(route, Route::History(ChannelName::parse("room/5").unwrap()));
-        assert!(Route::of(&Method::PUT, "/push").is_err());
-        assert!(Route::of(&Method::GET, "/channels/%ff").is_err());
-    }
 }

@@ -47,6 +47,10 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail)
     }
 
+    pub(super) fn data_too_large(errors: Vec<Fault>, most: usize) -> Self {
+        Self { errors, ..Self::too_large(format!("a publication may have {most} bytes; nothing was published")) }
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found", detail)
     }

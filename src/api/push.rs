@@ -6,42 +6,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::metrics::Metrics;
 use super::problem::Fault;
 use super::receipt::{Dropped, Receipt, Status, status_of};
-use super::{Body, BoxError, Problem, Query, Settings, json};
+use super::{Api, Body, BoxError, Problem, Query, Settings, json};
 use crate::channel::{ChannelName, Data, Draft, now, unique_id};
+use crate::engine::Error;
 use crate::hub::{Hub, Outbox, Published};
+use crate::protocol::compact;
 use crate::protocol::wire::Direct;
 use crate::webhook::{Invalid, Limits, Push, Target};
 
-/// The largest call, in bytes, and the most messages in it.
+/// The largest call, in bytes, unless one publication may be larger than half of it.
 const MAX_BODY: usize = 8 * 1024 * 1024;
+/// The most messages in a call, each counted once for every channel it names.
 const MAX_MESSAGES: usize = 10_000;
+/// Channels of one call that are published to at the same time.
+const CHANNELS_AT_ONCE: usize = 64;
+/// An engine, or a node whose queues are full, that takes longer has not answered.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the receipts wait for this node's own delivery, all of them together.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 /// For the whole body to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// How long `?wait=flushed` waits at most.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(5);
 
-/// One message, and whether its sender named it.
-struct Message {
-    push: Push,
-    is_named: bool,
-}
-
 pub(super) async fn push<B>(
     request: Request<B>,
     query: &Query,
-    hub: &Arc<Hub>,
-    settings: &Settings,
-    metrics: &Metrics,
+    api: &Api,
+    settings: &Arc<Settings>,
 ) -> Result<Response<Body>, Problem>
 where
     B: http_body::Body<Error: Into<BoxError>> + Send,
@@ -54,75 +56,101 @@ where
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let content_type =
         content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let body = read(request).await?;
-    let limits = Limits { data: settings.max_publication, state: 0 };
+    // Base64 and escapes make a publication larger on its way.
+    let body = read(request, MAX_BODY.max(settings.max_publication * 2)).await?;
     let messages = match &*content_type {
-        "application/x-ndjson" | "application/jsonl" => lines(&body, limits)?,
-        "application/json" => many(&body, limits)?,
+        "application/x-ndjson" | "application/jsonl" => lines(&body)?,
+        "application/json" => many(&body)?,
         // What curl sends by default is JSON all the same, unless the URL says where raw bytes go.
-        _ if query.get("channel").is_none() => many(&body, limits)?,
-        _ => vec![raw(body, query, limits)?],
+        _ if query.get("channel").is_none() => many(&body)?,
+        _ => vec![raw(body, query)?],
     };
-    let receipts = send(&messages, hub, settings, waits_for_flush).await;
-    for receipt in &receipts {
-        metrics.pushed(receipt.status);
-    }
-    Ok(json(status_of(&receipts), &serde_json::json!({ "results": receipts })))
+    check_sizes(&messages, settings.max_publication)?;
+    let messages = messages.into_iter().map(|it| it.push).collect();
+    publish(messages, api, settings, waits_for_flush).await
 }
 
-async fn read<B>(request: Request<B>) -> Result<Bytes, Problem>
+/// In a task of its own: what was taken is published whole, even if its caller hangs up without reading the receipt.
+async fn publish(
+    messages: Vec<Push>,
+    api: &Api,
+    settings: &Arc<Settings>,
+    waits_for_flush: bool,
+) -> Result<Response<Body>, Problem> {
+    let (hub, settings, metrics, hold) = (api.hub.clone(), settings.clone(), api.metrics.clone(), api.holds.hold());
+    let publishing = tokio::spawn(async move {
+        let _hold = hold;
+        let receipts = send(messages, &hub, &settings, waits_for_flush).await;
+        for receipt in &receipts {
+            metrics.pushed(receipt.status);
+        }
+        json(status_of(&receipts), &serde_json::json!({ "results": receipts }))
+    });
+    publishing.await.map_err(|_| Problem::unavailable("the node ended before the push was through"))
+}
+
+async fn read<B>(request: Request<B>, most: usize) -> Result<Bytes, Problem>
 where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    match tokio::time::timeout(BODY_WITHIN, body).await {
+    let body = Limited::new(request.into_body(), most).collect();
+    match timeout(BODY_WITHIN, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::too_large(format!("a call may have {MAX_BODY} bytes; send several")))
+            Err(Problem::too_large(format!("a call may have {most} bytes; send several")))
         }
         Ok(Err(_)) => Err(Problem::bad_request("the body broke off")),
         Err(_) => Err(Problem::bad_request("the body did not arrive in time")),
     }
 }
 
+/// A message and where it stood in the call.
+struct Placed {
+    place: String,
+    push: Push,
+}
+
 /// `{"channel":…}` or `{"messages":[…]}`.
-fn many(body: &[u8], limits: Limits) -> Result<Vec<Message>, Problem> {
+fn many(body: &[u8]) -> Result<Vec<Placed>, Problem> {
     #[derive(Deserialize)]
     struct Many<'a> {
         #[serde(borrow)]
-        messages: Vec<&'a RawValue>,
+        messages: Option<Vec<&'a RawValue>>,
     }
-    match serde_json::from_slice::<Many>(body) {
-        Ok(Many { messages }) => {
-            let texts = messages.iter().map(|it| it.get().as_bytes());
-            all(texts, |at| format!("messages[{at}]."), limits)
+    let many: Many = serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("neither a message nor a list of `messages`: {error}")))?;
+    match many.messages {
+        None => all([(String::new(), body)].into_iter()),
+        Some(messages) => {
+            all(messages.iter().enumerate().map(|(at, it)| (format!("messages[{at}]."), it.get().as_bytes())))
         }
-        Err(_) => all([body].into_iter(), |_| String::new(), limits),
     }
 }
 
-fn lines(body: &[u8], limits: Limits) -> Result<Vec<Message>, Problem> {
-    let lines = body.split(|it| *it == b'\n').filter(|it| !it.trim_ascii().is_empty());
-    all(lines, |at| format!("line {}: ", at + 1), limits)
+fn lines(body: &[u8]) -> Result<Vec<Placed>, Problem> {
+    let lines = body.split(|it| *it == b'\n').enumerate().filter(|(_, it)| !it.trim_ascii().is_empty());
+    all(lines.map(|(at, it)| (format!("line {}: ", at + 1), it)))
 }
 
-fn all<'a>(
-    texts: impl Iterator<Item = &'a [u8]>,
-    place: impl Fn(usize) -> String,
-    limits: Limits,
-) -> Result<Vec<Message>, Problem> {
-    let mut messages = Vec::new();
-    let mut faults = Vec::new();
-    for (at, text) in texts.enumerate() {
-        if at == MAX_MESSAGES {
-            return Err(Problem::too_large(format!("a call may have {MAX_MESSAGES} messages; send several")));
-        }
-        let id = unique_id();
-        match Push::read(text, &id, limits) {
-            Ok(push) => messages.push(Message { is_named: push.id != id, push }),
-            Err(Invalid { field, why }) => {
-                faults.push(Fault { field: format!("{}{field}", place(at)), detail: why.into_owned() });
+/// Every message, or every mistake in any of them.
+fn all<'a>(texts: impl Iterator<Item = (String, &'a [u8])>) -> Result<Vec<Placed>, Problem> {
+    let (mut messages, mut faults, mut count) = (Vec::new(), Vec::new(), 0);
+    for (place, text) in texts {
+        match message(text) {
+            Ok(push) => {
+                count += targets(&push);
+                messages.push(Placed { place, push });
             }
+            Err(Invalid { field, why }) => {
+                count += 1;
+                let field = format!("{place}{field}").trim_end_matches(['.', ' ', ':']).to_owned();
+                faults.push(Fault { field, detail: why.into_owned() });
+            }
+        }
+        if count > MAX_MESSAGES {
+            return Err(Problem::too_large(format!(
+                "a call may have {MAX_MESSAGES} messages, counting one for each channel; send several"
+            )));
         }
     }
     if !faults.is_empty() {
@@ -134,103 +162,118 @@ fn all<'a>(
     Ok(messages)
 }
 
-/// The body itself as one binary message to the channels in the URL.
-fn raw(body: Bytes, query: &Query, limits: Limits) -> Result<Message, Problem> {
-    let channels = query.all("channel").map(|it| ChannelName::parse(&it)).collect::<Result<Vec<_>, _>>();
-    let channels = channels.map_err(|error| Problem::bad_request(format!("`channel`: {error}")))?;
-    if body.len() > limits.data {
-        return Err(Problem::too_large(format!("a publication may have {} bytes", limits.data)));
+fn message(json: &[u8]) -> Result<Push, Invalid> {
+    // What is too large is told from what is wrong afterwards, once blanks are gone.
+    let mut push = Push::read(json, &unique_id(), Limits { data: usize::MAX, state: 0 })?;
+    if let Data::Json(json) = &push.data {
+        push.data = Data::Json(compact(&String::from_utf8_lossy(json)));
     }
-    let id = query.get("id").map(|it| Arc::<str>::from(&*it));
-    let push = Push {
-        to: Target::Channels(channels),
-        data: Data::Binary(body),
-        event: query.get("event").map(|it| Arc::from(&*it)),
-        id: id.unwrap_or_else(unique_id),
-        exclude: Vec::new(),
-        subject: None,
+    Ok(push)
+}
+
+fn targets(push: &Push) -> usize {
+    match &push.to {
+        Target::Channels(channels) => channels.len(),
+        Target::User(_) | Target::Connection(_) => 1,
+    }
+}
+
+fn check_sizes(messages: &[Placed], most: usize) -> Result<(), Problem> {
+    let fault = |Placed { place, push }: &Placed| Fault {
+        field: format!("{place}data"),
+        detail: format!("has {} bytes, more than `realtime.max_publication` = {most}", push.data.len()),
     };
-    Ok(Message { is_named: query.get("id").is_some(), push })
+    let faults: Vec<_> = messages.iter().filter(|it| it.push.data.len() > most).map(fault).collect();
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::data_too_large(faults, most)),
+    }
+}
+
+/// The body itself as one binary message to the channels in the URL; what else a message has stands there too.
+fn raw(body: Bytes, query: &Query) -> Result<Placed, Problem> {
+    let list = |name| {
+        let values = query.all(name).flat_map(|it| it.split(',').map(str::to_owned).collect::<Vec<_>>());
+        values.filter(|it| !it.is_empty()).collect::<Vec<_>>()
+    };
+    let said = serde_json::json!({
+        "channels": list("channel"),
+        "event": query.get("event"),
+        "id": query.get("id"),
+        "exclude": list("exclude"),
+        "subject": query.get("subject"),
+    });
+    let push = message(said.to_string().as_bytes()).map_err(|Invalid { field, why }| {
+        Problem::invalid(vec![Fault { field: format!("?{field}"), detail: why.into_owned() }])
+    })?;
+    Ok(Placed { place: String::new(), push: Push { data: Data::Binary(body), ..push } })
 }
 
 /// Publishes all of it; the receipts are in the order of the messages.
-async fn send(messages: &[Message], hub: &Arc<Hub>, settings: &Settings, waits_for_flush: bool) -> Vec<Receipt> {
-    let mut by_channel: HashMap<&ChannelName, Vec<(usize, &Message)>> = HashMap::new();
+async fn send(messages: Vec<Push>, hub: &Arc<Hub>, settings: &Arc<Settings>, waits_for_flush: bool) -> Vec<Receipt> {
+    let mut by_channel: HashMap<ChannelName, Vec<(usize, Draft)>> = HashMap::new();
     let mut receipts = Vec::new();
-    let mut places = 0;
-    for message in messages {
-        match &message.push.to {
+    for push in messages {
+        match &push.to {
             Target::Channels(channels) => {
                 for channel in channels {
-                    by_channel.entry(channel).or_default().push((places, message));
-                    places += 1;
+                    by_channel.entry(channel.clone()).or_default().push((receipts.len(), draft(channel, &push)));
+                    receipts.push(Receipt::not_sent(channel.as_str(), &push.id));
                 }
             }
             Target::User(user) => {
-                let mut receipt = direct(&message.push, &hub.directory().user(user));
+                let mut receipt = direct(&push, &hub.directory().user(user));
                 receipt.user = Some(user.to_string());
-                receipts.push((places, receipt));
-                places += 1;
+                receipts.push(receipt);
             }
             Target::Connection(id) => {
-                let found: Vec<_> = hub.directory().connection(*id).into_iter().collect();
-                let mut receipt = direct(&message.push, &found);
+                let mut receipt = direct(&push, hub.directory().connection(*id).as_slice());
                 receipt.connection = Some(id.to_string());
-                receipts.push((places, receipt));
-                places += 1;
+                receipts.push(receipt);
             }
         }
     }
-    let side_by_side: FuturesUnordered<_> = by_channel
-        .into_iter()
-        .map(|(channel, messages)| in_order(channel, messages, hub, settings, waits_for_flush))
-        .collect();
-    let of_channels: Vec<Vec<_>> = side_by_side.collect().await;
-    receipts.extend(of_channels.into_iter().flatten());
-    receipts.sort_by_key(|(place, _)| *place);
-    receipts.into_iter().map(|(_, receipt)| receipt).collect()
+    let lanes = by_channel.into_values().map(|drafts| in_order(drafts, hub.clone(), settings.clone()));
+    let outcomes: Vec<Vec<_>> = stream::iter(lanes).buffer_unordered(CHANNELS_AT_ONCE).collect().await;
+    // One deadline for all: a slow client makes nobody wait longer for having pushed more.
+    let deadline = Instant::now() + if waits_for_flush { FLUSHED_WITHIN } else { COUNTED_WITHIN };
+    for (place, outcome) in outcomes.into_iter().flatten() {
+        let receipt = &mut receipts[place];
+        *receipt = Receipt::of_channel(receipt.channel.as_deref().unwrap_or_default(), &receipt.id, &outcome);
+        let Ok(published) = outcome else { continue };
+        if waits_for_flush {
+            receipt.count_flushed(published.flushed(deadline.saturating_duration_since(Instant::now())).await);
+        } else {
+            receipt.count(timeout_at(deadline, published.counted()).await.ok().flatten());
+        }
+    }
+    receipts
+}
+
+/// An id that was made up is remembered like one that was given: the answer names it, so it may be repeated.
+fn draft(channel: &ChannelName, push: &Push) -> Draft {
+    let draft = Draft::new(channel.clone(), push.data.clone(), Some(push.id.clone()));
+    Draft { event: push.event.clone(), subject: push.subject.clone(), exclude: push.exclude.clone(), ..draft }
 }
 
 /// One channel's messages. After one that failed the later ones are not sent: they would overtake it when it is repeated.
 async fn in_order(
-    channel: &ChannelName,
-    messages: Vec<(usize, &Message)>,
-    hub: &Hub,
-    settings: &Settings,
-    waits_for_flush: bool,
-) -> Vec<(usize, Receipt)> {
-    let retention = settings.rules.retention(channel);
-    let mut receipts: Vec<(usize, Receipt, Option<Published>)> = Vec::with_capacity(messages.len());
-    let mut has_failed = false;
-    for (place, message) in messages {
-        let push = &message.push;
+    drafts: Vec<(usize, Draft)>,
+    hub: Arc<Hub>,
+    settings: Arc<Settings>,
+) -> Vec<(usize, Result<Published, Error>)> {
+    let mut outcomes = Vec::with_capacity(drafts.len());
+    for (place, draft) in drafts {
+        let retention = settings.rules.retention(&draft.channel);
+        let outcome = timeout(ANSWER_WITHIN, hub.publish_counted(draft, retention)).await;
+        let outcome = outcome.unwrap_or(Err(Error::Unknown));
+        let has_failed = outcome.is_err();
+        outcomes.push((place, outcome));
         if has_failed {
-            receipts.push((place, Receipt::not_sent(channel.as_str(), &push.id), None));
-            continue;
-        }
-        let draft = Draft {
-            channel: channel.clone(),
-            data: push.data.clone(),
-            event: push.event.clone(),
-            id: push.id.clone(),
-            is_idempotent: message.is_named,
-            user: None,
-            subject: push.subject.clone(),
-            exclude: push.exclude.clone(),
-        };
-        let outcome = hub.publish_counted(draft, retention).await;
-        has_failed = outcome.is_err();
-        receipts.push((place, Receipt::of_channel(channel.as_str(), &push.id, &outcome), outcome.ok()));
-    }
-    for (_, receipt, published) in &mut receipts {
-        let Some(published) = published else { continue };
-        if waits_for_flush {
-            receipt.count_flushed(published.flushed(FLUSHED_WITHIN).await);
-        } else {
-            receipt.count(published.counted().await);
+            break;
         }
     }
-    receipts.into_iter().map(|(place, receipt, _)| (place, receipt)).collect()
+    outcomes
 }
 
 /// To users and connections of this node: at most once, without number or history, and not remembered.

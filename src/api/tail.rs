@@ -8,8 +8,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response};
 use tokio::time::{Sleep, sleep};
 
-use super::{Body, Problem, Query};
-use crate::channel::{ChannelName, Pattern, Retention};
+use super::{Body, Problem, Query, Settings};
+use crate::channel::{ChannelName, Pattern};
 use crate::hub::{Access, Hub, Outbox, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 
@@ -24,7 +24,7 @@ pub(super) struct Tail {
 const OUTBOX: usize = 4 * 1024 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-pub(super) async fn tail(query: &Query, hub: &Arc<Hub>) -> Result<Response<Body>, Problem> {
+pub(super) async fn tail(query: &Query, hub: &Arc<Hub>, settings: &Settings) -> Result<Response<Body>, Problem> {
     let name = query.get("channel").ok_or_else(|| Problem::bad_request("`channel` is missing"))?;
     let channel = ChannelName::parse(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
     let outbox = Outbox::new(hub, Format::EventStream, None, OUTBOX);
@@ -32,7 +32,8 @@ pub(super) async fn tail(query: &Query, hub: &Arc<Hub>) -> Result<Response<Body>
         pattern: Pattern::parse("**").expect("`**` is a pattern"),
         subscribe: Access::Public,
         publish: Publish::default(),
-        history: Retention::NONE,
+        // The channel's own: the engine trims to what it is told.
+        history: settings.rules.retention(&channel),
         when_slow: WhenSlow::DropOldest,
     };
     let subscribed = hub.subscribe(&channel, None, &outbox, &rule).await;
@@ -57,6 +58,10 @@ impl Tail {
             self.heartbeat.set(sleep(HEARTBEAT));
             self.outbox.control(Bytes::from_static(b":\n\n"));
             cx.waker().wake_by_ref();
+        }
+        // It fell behind before it was live; who watches comes back.
+        if self.outbox.take_signal().is_some() {
+            return Poll::Ready(None);
         }
         self.outbox.poll_pull(cx)
     }

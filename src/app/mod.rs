@@ -118,7 +118,7 @@ impl App {
         let transports = Transports::new(sessions, drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics);
+        let api = Api::new(hub.clone(), api_metrics, drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,

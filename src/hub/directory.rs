@@ -12,8 +12,17 @@ pub struct Directory(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    connections: HashMap<ConnectionId, (Arc<Outbox>, Option<Arc<str>>)>,
+    connections: HashMap<ConnectionId, Known>,
     users: HashMap<Arc<str>, Vec<ConnectionId>>,
+}
+
+/// What is known of a connection from outside.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub outbox: Arc<Outbox>,
+    pub user: Option<Arc<str>>,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub since: u64,
 }
 
 /// A connection's place in the directory; dropping it takes the connection out.
@@ -27,7 +36,8 @@ pub struct Listed {
 impl Directory {
     pub fn list(self: &Arc<Self>, outbox: &Arc<Outbox>, user: Option<Arc<str>>) -> Listed {
         let mut entries = self.lock();
-        entries.connections.insert(outbox.id, (outbox.clone(), user.clone()));
+        let known = Known { outbox: outbox.clone(), user: user.clone(), since: crate::channel::now() };
+        entries.connections.insert(outbox.id, known);
         if let Some(user) = &user {
             entries.users.entry(user.clone()).or_default().push(outbox.id);
         }
@@ -36,22 +46,23 @@ impl Directory {
     }
 
     pub fn connection(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
-        self.lock().connections.get(&id).map(|it| it.0.clone())
+        self.lock().connections.get(&id).map(|it| it.outbox.clone())
     }
 
     /// Every connection of a user.
     pub fn user(&self, user: &str) -> Vec<Arc<Outbox>> {
         let entries = self.lock();
         let ids = entries.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter_map(|id| entries.connections.get(id).map(|it| it.0.clone())).collect()
+        ids.iter().filter_map(|id| entries.connections.get(id).map(|it| it.outbox.clone())).collect()
     }
 
-    pub fn user_of(&self, id: ConnectionId) -> Option<Arc<str>> {
-        self.lock().connections.get(&id)?.1.clone()
+    /// The same, and who it is.
+    pub fn known(&self, id: ConnectionId) -> Option<Known> {
+        self.lock().connections.get(&id).cloned()
     }
 
     pub fn all(&self) -> Vec<Arc<Outbox>> {
-        self.lock().connections.values().map(|it| it.0.clone()).collect()
+        self.lock().connections.values().map(|it| it.outbox.clone()).collect()
     }
 
     pub fn len(&self) -> usize {

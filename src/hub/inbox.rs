@@ -34,6 +34,11 @@ pub(super) enum Order {
         id: ConnectionId,
         done: Option<oneshot::Sender<()>>,
     },
+    /// Somebody wants to know who follows the channel.
+    Tell {
+        channel: ChannelName,
+        answer: oneshot::Sender<Vec<ConnectionId>>,
+    },
 }
 
 /// The queue of one shard. Bounded in bytes by whoever publishes waiting for [`Inbox::room`]; joins and leaves are as

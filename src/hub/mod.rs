@@ -21,11 +21,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::access::DynAccess;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
-pub use directory::{Directory, Listed};
+pub use directory::{Directory, Known, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
 pub use outbox::{Handed, Outbox, Signal, Wire};
 pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
@@ -76,16 +77,28 @@ pub struct Published {
 impl Hub {
     /// Opens the engine and starts the shards. Needs a running tokio runtime.
     pub fn open(settings: Settings, deflate: CurrentDeflate) -> Arc<Self> {
+        Self::open_over(settings.shards, deflate, |deliver, work| {
+            let memory = engine::open(settings.engine, deliver);
+            work.spawn(memory.clone().sweep());
+            memory
+        })
+    }
+
+    /// The same over an engine that the caller opens. What it spawns into the set ends with the hub.
+    pub fn open_over(
+        shards: usize,
+        deflate: CurrentDeflate,
+        engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Arc<dyn Broker>,
+    ) -> Arc<Self> {
         let ledger = Arc::new(Ledger::default());
-        let inboxes: Arc<[_]> = (0..settings.shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
+        let inboxes: Arc<[_]> = (0..shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
         let mut work = JoinSet::new();
         for inbox in inboxes.iter() {
             let shard = Shard::new(inbox.clone(), ledger.clone());
             work.spawn(tokio::task::unconstrained(shard.work()));
         }
         let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
-        let broker = engine::open(settings.engine, fan_out.clone());
-        work.spawn(broker.clone().sweep());
+        let broker = engine(fan_out.clone(), &mut work);
         Arc::new(Self {
             node: fastrand::u32(..),
             follows: follows::Follows::new(broker.clone()),
@@ -156,6 +169,18 @@ impl Hub {
     /// Channels with clients on this node.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<(ChannelName, u32)> {
         self.follows.names(prefix, limit)
+    }
+
+    /// The connections of this node that follow the channel.
+    pub async fn followers(&self, channel: &ChannelName) -> Vec<ConnectionId> {
+        let mut followers = Vec::new();
+        for inbox in self.fan_out.inboxes.iter() {
+            let (answer, answered) = oneshot::channel();
+            inbox.push(Order::Tell { channel: channel.clone(), answer });
+            // A dropped sender means the shard is gone, and its followers with it.
+            followers.extend(answered.await.unwrap_or_default());
+        }
+        followers
     }
 
     /// A stored publication, ready to be encoded.

@@ -149,7 +149,8 @@ impl Outbox {
         }
         run.prepare(inner.format, self.id);
         let bytes = run.bytes(inner.format, self.id);
-        if !inner.is_clear() {
+        // What is fetched later gets its cursor then: the client does not stand there before.
+        if !inner.is_clear() || !inner.can_write() {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
         if inner.trail.is_none() {
@@ -309,6 +310,11 @@ impl Outbox {
         inner.queued + inner.writing.len() + inner.control.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// How its client is written to.
+    pub fn format(&self) -> Format {
+        self.lock().format
+    }
+
     pub fn is_open(&self) -> bool {
         self.lock().open
     }
@@ -386,6 +392,10 @@ impl Outbox {
 impl Inner {
     fn is_clear(&self) -> bool {
         !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
+    }
+
+    fn can_write(&self) -> bool {
+        self.wire.is_some() && self.waker.is_some()
     }
 
     fn keep(&mut self, waker: &Waker) {

@@ -126,6 +126,11 @@ impl Shard {
                 }
             }
             Order::Leave { channel, id, done } => self.leave(channel, id, done, orders),
+            Order::Tell { channel, answer } => {
+                let followers = self.channels.get(&channel).map(Vec::as_slice).unwrap_or_default();
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send(followers.iter().map(|it| it.outbox.id).collect());
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -47,7 +48,8 @@ const MAX_LABEL: usize = 200;
 impl Push {
     /// One message of `POST /push`: the same shape. `id` is its id if it brings none of its own.
     pub fn read(json: &[u8], id: &str, limits: Limits) -> Result<Self, Invalid> {
-        let form: Form = serde_json::from_slice(json).map_err(|error| invalid("message", error.to_string()))?;
+        let form: Form =
+            serde_json::from_slice(json).map_err(|error| invalid("", format!("is no message: {error}")))?;
         form.parse(id, limits)
     }
 }
@@ -98,7 +100,10 @@ impl Form<'_> {
     fn channels(&self) -> Result<Vec<ChannelName>, Invalid> {
         let names: Vec<String> = read("channels", self.channels, "is no list of texts")?.unwrap_or_default();
         match names.len() {
-            1..=MAX_LIST => names.iter().map(|it| channel("channels", it)).collect(),
+            1..=MAX_LIST => {
+                let parsed = names.iter().enumerate().map(|(at, it)| channel(format!("channels[{at}]"), it));
+                parsed.collect()
+            }
             0 => Err(invalid("channels", "is empty")),
             _ => Err(invalid("channels", format!("has more than {MAX_LIST} channels"))),
         }
@@ -113,7 +118,7 @@ impl Form<'_> {
     }
 }
 
-fn channel(field: &'static str, name: &str) -> Result<ChannelName, Invalid> {
+fn channel(field: impl Into<Cow<'static, str>>, name: &str) -> Result<ChannelName, Invalid> {
     ChannelName::parse(name).map_err(|error| invalid(field, format!("is no channel: {error}")))
 }
 
