@@ -106,7 +106,7 @@ function showState({ state, reason, delay, transport, connection }) {
   };
   byId('state').dataset.state = state;
   byId('state').textContent = said[state];
-  if (connection) byId('connection').textContent = `${connection.connectionId.slice(0, 8)}… as ${connection.userId ?? 'anonymous'}`;
+  if (connection) byId('connection').textContent = `…${connection.connectionId.slice(-8)} as ${connection.userId ?? 'anonymous'}`;
 }
 
 function showPosition(channel, { epoch, seq, gaps, left_out, conflated }) {

@@ -20,7 +20,10 @@ export class Realtime {
     this.on = on;
     /** Per channel: where we are ({epoch, seq, id}), and what was lost on the way there. */
     this.positions = new Map();
+    /** Where an event stream is. */
     this.cursor = '';
+    /** The session of polls: {cursor, connection}. It outlives a request that failed. */
+    this.polled = {};
     this.attempt = 0;
     this.comeBackAfter = 0;
     this.link = null;
@@ -30,6 +33,7 @@ export class Realtime {
   /** Connects over `websocket`, `sse` or `poll`; leaves the transport before. */
   use(transport) {
     this.transport = transport;
+    this.polled = {};
     this.attempt = 0;
     this.open();
   }
@@ -84,10 +88,7 @@ export class Realtime {
 
   hear(reply) {
     switch (reply.type) {
-      case 'connected':
-        this.connection = reply;
-        this.attempt = 0;
-        return this.tell('connected');
+      case 'connected': return this.connected(reply);
       case 'subscribed': return this.subscribed(reply);
       case 'message': return this.message(reply);
       case 'gap': return this.jump(reply.channel, reply, { gaps: 1 });
@@ -95,6 +96,12 @@ export class Realtime {
       case 'reconnect': this.comeBackAfter = Math.max(1, reply.afterMs); return;
       case 'error': if (reply.ref === undefined) this.on.error(reply); return;
     }
+  }
+
+  connected(connection) {
+    this.connection = connection;
+    this.attempt = 0;
+    this.tell('connected');
   }
 
   /** Where the server could not go on for us, the channel's history tells what it still has. */
@@ -113,7 +120,10 @@ export class Realtime {
     try {
       const history = await this.send('history', { channel, since, limit: 50 });
       this.on.history(channel, history.messages);
-      if (since && !isLoss && !history.complete) this.jump(channel, {}, { gaps: 1 });
+      if (since && !isLoss) {
+        this.on.resumed(channel, history.complete);
+        if (!history.complete) this.jump(channel, {}, { gaps: 1 });
+      }
     } catch (error) {
       if (error.code !== 'offline') this.on.error(error);
     }
@@ -222,10 +232,12 @@ function overEventStream(realtime, { hear, lost, waiting }) {
 function overPolls(realtime, { hear, lost }) {
   const ended = new AbortController();
   const posts = new Posts();
+  const session = realtime.polled;
+  let goesOn = session.connection !== undefined;
 
   const poll = async () => {
     const query = new URLSearchParams({ channels: realtime.channels.join(',') });
-    if (realtime.cursor) query.set('cursor', realtime.cursor);
+    if (session.cursor) query.set('cursor', session.cursor);
     const response = await fetch(`${PATH}/poll?${query}`, { signal: ended.signal, cache: 'no-store' });
     const answer = await response.json();
     if (!response.ok) {
@@ -233,9 +245,12 @@ function overPolls(realtime, { hear, lost }) {
       const mayComeBack = answer.retryable || response.status >= 500;
       return lost(mayComeBack ? 1006 : 4500, answer.message);
     }
-    realtime.cursor = answer.cursor;
+    session.cursor = answer.cursor;
+    session.connection = answer.messages.find((it) => it.type === 'connected') ?? session.connection;
+    posts.connection = session.connection;
+    if (goesOn) realtime.connected(session.connection);
+    goesOn = false;
     for (const reply of answer.messages) {
-      if (reply.type === 'connected') posts.connection = reply;
       if (reply.type === 'closed') return lost(reply.code, reply.reason);
       hear(reply);
     }

@@ -153,7 +153,9 @@ impl Outbox {
         if !inner.is_clear() || !inner.can_write() {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
-        if inner.trail.is_none() {
+        // What has to wait gets its cursor when it leaves; a poll's messages never carry one.
+        let is_written_now = inner.wire.is_some() && inner.waker.is_some();
+        if inner.trail.is_none() || !is_written_now {
             return inner.write_through(bytes, run);
         }
         let bytes = inner.with_cursor(bytes, Some(run.channel()), run.end());

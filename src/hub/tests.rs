@@ -420,3 +420,20 @@ async fn an_excluded_connection_is_told_that_nothing_is_missing() {
         (&"message".into(), &"skipped".into(), &2.into())
     );
 }
+
+#[tokio::test]
+async fn a_poll_at_rest_is_handed_bare_messages() {
+    let hub = hub(1);
+    let outbox = Outbox::new(&hub, Format::Poll, None, 1 << 20);
+    let _subscription = join(&hub, "a", None, &outbox).await;
+    let before = outbox.waiting_entries(Waker::noop());
+    outbox.confirm(before.serial);
+    let position = hub.publish(draft("a", 1), KEEP).await.unwrap().position;
+    let handed = std::future::poll_fn(|cx| {
+        let handed = outbox.waiting_entries(cx.waker());
+        if handed.messages.is_empty() { Poll::Pending } else { Poll::Ready(handed) }
+    })
+    .await;
+    let message: Value = serde_json::from_slice(&handed.messages[0]).expect("a poll hands out bare JSON");
+    assert_eq!(message["seq"], position.seq);
+}
