@@ -4,11 +4,19 @@ use super::{CONFIG, Error, load, say, summary};
 use crate::app;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger check
+  outrigger check --config /etc/outrigger/outrigger.yaml && systemctl restart outrigger
+
+Exit codes: 0 it can be used (warnings go to stderr), 2 it cannot.";
 
 /// Beyond what the file says, everything it names is built once: certificates, keys, patterns.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use super::{CONFIG, Error, say};
 use crate::backend::Target;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH
     #[arg(long, value_name = "URL")]
@@ -19,6 +20,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger init --upstream http://127.0.0.1:3000
+  outrigger init --upstream unix:/run/app.sock --config /etc/outrigger/outrigger.yaml
+
+The file is readable by its owner alone, and one that is there already stays as it is.";
 
 /// Fresh secrets, each 32 random bytes.
 pub(super) struct Secrets {

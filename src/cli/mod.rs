@@ -22,7 +22,7 @@ use logs::Format;
 
 /// Gives an existing HTTP application real-time: WebSocket, event streams and long-poll in front of it.
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version, arg_required_else_help = true)]
+#[command(name = "outrigger", version, arg_required_else_help = true, after_help = START)]
 pub struct Arguments {
     /// How to log: text on a terminal, JSON otherwise
     #[arg(long, global = true, value_name = "FORMAT")]
@@ -30,6 +30,14 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const START: &str = "\
+Start with:
+  outrigger demo                                    see it work
+  outrigger init --upstream http://127.0.0.1:3000   write a configuration for your application
+  outrigger run                                     stand in front of it
+
+Exit codes: 0 clean, 1 failure at run time, 2 bad usage or configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

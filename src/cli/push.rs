@@ -8,6 +8,7 @@ use super::{Error, Where, say};
 use crate::config::Scope;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// room.5
     channel: String,
@@ -22,6 +23,16 @@ pub struct Arguments {
     #[command(flatten)]
     node: Where,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger push room.5 '{\"text\":\"hello\"}'
+  outrigger push room.5 '\"a text is JSON with its quotes\"'
+  date +%s | outrigger push clock - --event tick
+  outrigger push room.5 '{}' --id order-17      # taken once, however often it is sent
+  OUTRIGGER_URL=http://10.0.0.7:8700 OUTRIGGER_KEY=… outrigger push room.5 '{}'
+
+Prints the node's receipt. Exit codes: 0 taken, 1 not taken or no answer, 2 bad usage.";
 
 pub async fn run(arguments: Arguments) -> Result<(), Error> {
     let Arguments { channel, json, event, id, node } = arguments;

@@ -13,6 +13,7 @@ use crate::config::watch::Watch;
 use crate::config::{self, Loaded};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The configuration; outrigger.yaml if there is one here
     #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
@@ -21,6 +22,14 @@ pub struct Arguments {
     #[arg(long, value_name = "URL")]
     upstream: Option<Target>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger run --config /etc/outrigger/outrigger.yaml
+  outrigger run --upstream http://127.0.0.1:3000
+
+SIGTERM and Ctrl-C drain, a second one ends at once. A changed file is taken while running; a bad one changes nothing and \
+the log says why. Exit codes: 0 drained, 1 failed, 2 bad usage or configuration.";
 
 pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Error> {
     let loaded = configuration(arguments)?;

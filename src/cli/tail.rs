@@ -27,8 +27,8 @@ Examples:
   outrigger tail room.5 user.42.inbox
   outrigger tail room.5 | jq .data
 
-Each message is a line of JSON, from now on. A node that restarts is found again; what is published in between is not
-shown.";
+Each message is a line of JSON, from now on. A node that restarts is found again; what is published in between is \
+not shown.";
 
 /// The longest line of an event stream; publications are smaller.
 const MAX_LINE: usize = 16 * 1024 * 1024;

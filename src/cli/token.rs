@@ -13,12 +13,19 @@ use crate::config::Loaded;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     verify: Option<Verify>,
     #[command(flatten)]
     sign: Sign,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  outrigger token --user 42 --channel 'room.*' --ttl 1h
+  outrigger token --user 42 --claim name=Ada --claim admin=true
+  outrigger token verify eyJhbGciOiJIUzI1NiJ9…";
 
 #[derive(Debug, Subcommand)]
 enum Verify {
