@@ -1,3 +1,4 @@
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -21,7 +22,8 @@ fn init_writes_a_file_that_checks_and_signs_tokens_it_accepts() {
     let again = said(&outrigger(folder.path(), &["init", "--upstream", "http://127.0.0.1:3000"]));
     assert_eq!((again.0, again.2.contains("stays as it is")), (2, true), "{again:?}");
 
-    assert_eq!(said(&outrigger(folder.path(), &["check"])), (0, "outrigger.yaml is fine\n".to_owned(), String::new()));
+    let plan = "outrigger.yaml is fine: 0.0.0.0:8080 → http://127.0.0.1:3000, 2 channel rules, API on 127.0.0.1:8700\n";
+    assert_eq!(said(&outrigger(folder.path(), &["check"])), (0, plan.to_owned(), String::new()));
 
     let sign = ["token", "--user", "42", "--channel", "room.*", "--claim", "tenant=7"];
     let (code, token, _) = said(&outrigger(folder.path(), &sign));
@@ -71,6 +73,54 @@ fn a_node_out_of_reach_is_a_failure_at_run_time() {
     assert_eq!((code, stderr.contains("does not answer")), (1, true), "{stderr}");
     let (code, _, stderr) = said(&outrigger(folder.path(), &[&["push", "a", "hello"][..], &node].concat()));
     assert_eq!((code, stderr.contains("this is no JSON")), (2, true), "{stderr}");
+}
+
+/// Answers one request with this, and tells what it was asked.
+fn answering_once(answer: String) -> (String, std::thread::JoinHandle<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let mut socket = BufReader::new(listener.accept().unwrap().0);
+        let (mut asked, mut length) = (String::new(), 0);
+        while !asked.ends_with("\r\n\r\n") {
+            let start = asked.len();
+            socket.read_line(&mut asked).unwrap();
+            let line = asked[start..].to_lowercase();
+            length = line.strip_prefix("content-length:").map_or(length, |it| it.trim().parse().unwrap());
+        }
+        let mut body = vec![0; length];
+        socket.read_exact(&mut body).unwrap();
+        socket.get_mut().write_all(answer.as_bytes()).unwrap();
+        asked + &String::from_utf8(body).unwrap()
+    });
+    (url, asked)
+}
+
+fn answer(status: &str, content_type: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[test]
+fn a_push_carries_what_the_flags_say_and_ends_as_its_receipt_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let push = |answer: String| {
+        let (url, asked) = answering_once(answer);
+        let flags = ["push", "room.5", "{\"n\":1}", "--event", "said", "--id", "m1", "--key", "k", "--url", &url];
+        (said(&outrigger(folder.path(), &flags)), asked.join().unwrap())
+    };
+    let ((code, receipt, _), asked) = push(answer("200 OK", "application/json", "{\"status\":\"taken\"}"));
+    assert_eq!((code, receipt.as_str()), (0, "{\"status\":\"taken\"}\n"));
+    assert!(asked.starts_with("POST /push HTTP/1.1\r\n") && asked.contains("Bearer k\r\n"), "{asked}");
+    let body: serde_json::Value = serde_json::from_str(asked.split("\r\n\r\n").last().unwrap()).unwrap();
+    assert_eq!(body, serde_json::json!({ "channel": "room.5", "data": { "n": 1 }, "event": "said", "id": "m1" }));
+
+    let ((code, _, stderr), _) =
+        push(answer("503 Service Unavailable", "application/json", "{\"status\":\"refused\"}"));
+    assert_eq!((code, stderr.contains("not taken")), (1, true), "{stderr}");
+    let problem = answer("401 Unauthorized", "application/problem+json", "{\"detail\":\"this key is not known\"}");
+    let ((code, _, stderr), _) = push(problem);
+    assert_eq!((code, stderr.contains("this key is not known")), (1, true), "{stderr}");
 }
 
 /// Ends the node with the test.
