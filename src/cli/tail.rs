@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use http::Method;
 use http_body_util::BodyExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::node::{self, Node};
 use super::{Error, Where, say};
@@ -66,25 +66,32 @@ async fn follow(node: &Node, channel: &str, print: Print<'_>) -> Result<(), Erro
         Lost::ForNow(reason) => Error::Failed(reason),
     })?;
     eprintln!("watching {channel}; Ctrl-C ends it");
+    let mut wait = FIRST_WAIT;
     loop {
+        let opened = Instant::now();
         match watch(&mut body, print).await {
             Lost::ForGood(error) => return Err(error),
             Lost::ForNow(reason) => eprintln!("{channel}: {reason}; trying again"),
         }
-        body = open_again(node, channel).await?;
+        // A node that takes each call and hangs up is as good as away.
+        if opened.elapsed() > LONGEST_WAIT {
+            wait = FIRST_WAIT;
+        }
+        body = open_again(node, channel, &mut wait).await?;
         eprintln!("watching {channel} again; what was published meanwhile is not shown");
     }
 }
 
-async fn open_again(node: &Node, channel: &str) -> Result<Body, Error> {
-    let mut wait = FIRST_WAIT;
+/// Tries until the node is there; each try leaves a longer `wait` for the next.
+async fn open_again(node: &Node, channel: &str, wait: &mut Duration) -> Result<Body, Error> {
     loop {
         // Spread, so that many terminals do not come back at once.
         sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        *wait = (*wait * 2).min(LONGEST_WAIT);
         match open(node, channel).await {
             Ok(body) => return Ok(body),
             Err(Lost::ForGood(error)) => return Err(error),
-            Err(Lost::ForNow(_)) => wait = (wait * 2).min(LONGEST_WAIT),
+            Err(Lost::ForNow(_)) => {}
         }
     }
 }
