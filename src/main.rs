@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match runtime.block_on(cli::run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("{}", error.told());
+            cli::tell(error.told());
             ExitCode::from(error.exit_code())
         }
     }

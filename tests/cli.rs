@@ -53,6 +53,17 @@ fn a_bad_file_and_bad_usage_end_with_2() {
 }
 
 #[test]
+fn the_exit_code_stands_even_if_nobody_reads_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("outrigger.yaml"), "nope: 1\n").unwrap();
+    let (reader, nobody_reads) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    let status = command.current_dir(folder.path()).arg("check").stderr(nobody_reads).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
 fn a_certificate_that_does_not_fit_its_key_is_found_before_it_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let one = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();

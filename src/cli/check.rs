@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{CONFIG, Error, load, say, summary};
+use super::{CONFIG, Error, load, say, summary, tell};
 use crate::app;
 use crate::config::Config;
 
@@ -22,7 +22,7 @@ Exit codes: 0 it can be used (warnings go to stderr), 2 it cannot.";
 /// Beyond what the file says, everything it names is built once: certificates, keys, patterns.
 pub fn run(arguments: &Arguments) -> Result<(), Error> {
     let loaded = load(Some(&arguments.config))?;
-    eprint!("{}", loaded.warnings);
+    tell(&loaded.warnings);
     app::try_out(&loaded.config).map_err(|error| Error::Usage(format!("{}: {error}", arguments.config.display())))?;
     let verdict = match summary(&loaded.warnings) {
         none if none.is_empty() => "is fine".to_owned(),

@@ -123,6 +123,11 @@ fn say(line: impl std::fmt::Display) -> Result<(), Error> {
     }
 }
 
+/// Writes to stderr as it is. One that nobody reads changes nothing: the exit code speaks for itself.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = write!(std::io::stderr(), "{text}");
+}
+
 /// `2 errors, 1 warning`
 fn summary(problems: &Problems) -> String {
     let count = |severity, name: &str| match problems.count(severity) {

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::node::{self, Node};
-use super::{Error, Where, say};
+use super::{Error, Where, say, tell};
 use crate::backend::Body;
 use crate::config::Scope;
 
@@ -65,20 +65,20 @@ async fn follow(node: &Node, channel: &str, print: Print<'_>) -> Result<(), Erro
         Lost::ForGood(error) => error,
         Lost::ForNow(reason) => Error::Failed(reason),
     })?;
-    eprintln!("watching {channel}; Ctrl-C ends it");
+    tell(format_args!("watching {channel}; Ctrl-C ends it\n"));
     let mut wait = FIRST_WAIT;
     loop {
         let opened = Instant::now();
         match watch(&mut body, print).await {
             Lost::ForGood(error) => return Err(error),
-            Lost::ForNow(reason) => eprintln!("{channel}: {reason}; trying again"),
+            Lost::ForNow(reason) => tell(format_args!("{channel}: {reason}; trying again\n")),
         }
         // A node that takes each call and hangs up is as good as away.
         if opened.elapsed() > LONGEST_WAIT {
             wait = FIRST_WAIT;
         }
         body = open_again(node, channel, &mut wait).await?;
-        eprintln!("watching {channel} again; what was published meanwhile is not shown");
+        tell(format_args!("watching {channel} again; what was published meanwhile is not shown\n"));
     }
 }
 
