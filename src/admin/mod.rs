@@ -31,8 +31,8 @@ pub trait Operator: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// Begins to end the node, as SIGTERM does.
     fn drain(&self);
-    /// Whether these headers carry a key of the operator's.
-    fn is_operator(&self, headers: &http::HeaderMap) -> bool;
+    /// Whether these headers carry a key of the operator's; if not, 401 or 403 and why.
+    fn authorize(&self, headers: &http::HeaderMap) -> Result<(), (StatusCode, String)>;
 }
 
 /// The operator's routes.
@@ -59,13 +59,13 @@ impl Admin {
             }
             (&Method::GET, "/metrics") => metrics::render(&self.registry),
             (&Method::GET, "/config") => self.guarded(request, || json(StatusCode::OK, &self.operator.config())),
-            (&Method::POST, "/reload") if self.operator.is_operator(request.headers()) => {
-                match self.operator.reload(has("dry_run=true")).await {
+            (&Method::POST, "/reload") => match self.operator.authorize(request.headers()) {
+                Ok(()) => match self.operator.reload(has("dry_run=true")).await {
                     Ok(report) => json(StatusCode::OK, &report),
                     Err(report) => json(StatusCode::UNPROCESSABLE_ENTITY, &report),
-                }
-            }
-            (&Method::POST, "/reload") => denied(),
+                },
+                Err((status, why)) => denied(status, &why),
+            },
             (&Method::POST, "/drain") => self.guarded(request, || {
                 self.operator.drain();
                 json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
@@ -80,15 +80,24 @@ impl Admin {
         request: &Request<B>,
         answer: impl FnOnce() -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {
-        if self.operator.is_operator(request.headers()) { answer() } else { denied() }
+        match self.operator.authorize(request.headers()) {
+            Ok(()) => answer(),
+            Err((status, why)) => denied(status, &why),
+        }
     }
 }
 
-fn denied() -> Response<Full<Bytes>> {
-    let problem = serde_json::json!({ "title": "A key with the scope `admin` is needed", "status": 401 });
-    let mut response = json(StatusCode::UNAUTHORIZED, &problem);
+fn denied(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    let problem = serde_json::json!({
+        "title": "A key with the scope `admin` is needed",
+        "status": status.as_u16(),
+        "detail": why,
+    });
+    let mut response = json(status, &problem);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 

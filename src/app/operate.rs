@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use http::StatusCode;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::Shared;
 use super::generation::Generation;
 use crate::admin::{Health, Operator, Readiness};
-use crate::auth::Scope;
+use crate::auth::{Denied, Scope};
 use crate::config::{self, Change};
 
 impl Shared {
@@ -114,7 +115,11 @@ impl Operator for Shared {
         self.drain_wanted.notify_one();
     }
 
-    fn is_operator(&self, headers: &http::HeaderMap) -> bool {
-        self.generation.load().api.keys.authorize(headers, Scope::Admin).is_ok()
+    fn authorize(&self, headers: &http::HeaderMap) -> Result<(), (StatusCode, String)> {
+        match self.generation.load().api.keys.authorize(headers, Scope::Admin) {
+            Ok(_) => Ok(()),
+            Err(denied @ Denied::Scope { .. }) => Err((StatusCode::FORBIDDEN, denied.to_string())),
+            Err(denied) => Err((StatusCode::UNAUTHORIZED, denied.to_string())),
+        }
     }
 }

@@ -69,7 +69,7 @@ pub fn parse(name: &str, text: &str, base: &Path, lookup: &Lookup) -> Result<Loa
     match serde_json::from_value::<Config>(json) {
         Ok(config) => {
             problems.extend(check::check(&config, &tree, &broken, &places));
-            let problems = Problems::new(source, problems);
+            let problems = Problems::new(source, problems.into_iter().map(|it| tree.conceal(it)).collect());
             if problems.has_errors() {
                 return Err(problems.with_files(files));
             }
@@ -77,6 +77,7 @@ pub fn parse(name: &str, text: &str, base: &Path, lookup: &Lookup) -> Result<Loa
         }
         Err(error) => {
             problems.push(Problem::of_the_file(error.to_string()));
+            let problems = problems.into_iter().map(|it| tree.conceal(it)).collect();
             Err(Problems::new(source, problems).with_files(files))
         }
     }

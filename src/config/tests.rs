@@ -268,6 +268,14 @@ fn no_secret_is_shown_with_a_problem() {
 }
 
 #[test]
+fn what_the_environment_holds_is_not_shown_with_a_problem() {
+    for text in ["upstream: { url: \"htp://user:${SECRET}@host\" }", "upstream: { response_timeout: \"${SECRET}\" }"] {
+        let shown = read(text).unwrap_err().to_string();
+        assert!(shown.contains("${SECRET}") && !shown.contains("from the environment"), "{shown}");
+    }
+}
+
+#[test]
 fn aliases_stand_for_what_they_name_but_cannot_fill_the_memory() {
     let loaded = read("limits: { connections: &n 7, connections_per_ip: *n }").unwrap();
     assert_eq!(loaded.config.limits.connections_per_ip, 7);

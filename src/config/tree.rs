@@ -44,9 +44,25 @@ pub struct Tree {
     /// Literal secrets, by their byte ranges.
     pub secrets: Vec<Range<usize>>,
     pub problems: Vec<Problem>,
+    /// What variables made of values, and how these are written in the file.
+    expanded: Vec<(String, String)>,
 }
 
+/// A shorter value could be any word of a message; it is taken back only where it is quoted.
+const TELLTALE: usize = 6;
+
 impl Tree {
+    /// Takes back out of a message what came from the environment: it may be a secret, and a log is no place for it.
+    pub fn conceal(&self, mut problem: Problem) -> Problem {
+        for (value, written) in self.expanded.iter().filter(|(value, _)| !value.is_empty()) {
+            problem.message = match value.len() {
+                TELLTALE.. => problem.message.replace(value.as_str(), written),
+                _ => problem.message.replace(&format!("`{value}`"), &format!("`{written}`")),
+            };
+        }
+        problem
+    }
+
     /// Only what is no YAML at all ends it.
     pub fn parse(text: &str, lookup: &Lookup) -> Result<Self, Problem> {
         let mut builder = Builder {
@@ -56,10 +72,11 @@ impl Tree {
             anchors: HashMap::new(),
             nodes: 0,
             secrets: Vec::new(),
+            expanded: Vec::new(),
             problems: Vec::new(),
         };
         let root = builder.document()?;
-        Ok(Self { root, secrets: builder.secrets, problems: builder.problems })
+        Ok(Self { root, secrets: builder.secrets, problems: builder.problems, expanded: builder.expanded })
     }
 
     /// Where `path` stands (`channels.0.match`), or the nearest thing above it that is there.
@@ -115,6 +132,7 @@ struct Builder<'a> {
     nodes: usize,
     secrets: Vec<Range<usize>>,
     problems: Vec<Problem>,
+    expanded: Vec<(String, String)>,
 }
 
 impl<'a> Builder<'a> {
@@ -218,7 +236,10 @@ impl<'a> Builder<'a> {
             return Value::Scalar(text.to_owned());
         }
         match variables::expand(text, self.lookup) {
-            Ok(text) => Value::Scalar(text),
+            Ok(value) => {
+                self.expanded.push((value.clone(), text.to_owned()));
+                Value::Scalar(value)
+            }
             Err(error) => {
                 self.problems.push(Problem::error(place(span), error.to_string()));
                 Value::Unknown

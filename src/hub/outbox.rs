@@ -153,9 +153,7 @@ impl Outbox {
         if !inner.is_clear() || !inner.can_write() {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
-        // What has to wait gets its cursor when it leaves; a poll's messages never carry one.
-        let is_written_now = inner.wire.is_some() && inner.waker.is_some();
-        if inner.trail.is_none() || !is_written_now {
+        if inner.trail.is_none() {
             return inner.write_through(bytes, run);
         }
         let bytes = inner.with_cursor(bytes, Some(run.channel()), run.end());
@@ -450,7 +448,7 @@ impl Inner {
         match wire.poll_send(&mut Context::from_waker(waker), &mut rest) {
             Poll::Ready(Ok(())) => Offer::Written(bytes.len()),
             Poll::Ready(Err(_)) => {
-                // The task will meet the same error; until then nothing more is offered.
+                // The task ends at its next drive; until then nothing more is offered.
                 self.open = false;
                 self.wake();
                 Offer::Gone
