@@ -96,3 +96,36 @@ async fn a_drain_sends_everybody_away_with_a_code_that_says_come_back() {
     let ((code, _), left) = tokio::join!(client.expect_close(), left);
     assert_eq!((code, left), (4003, 0));
 }
+
+#[tokio::test]
+async fn a_reload_takes_a_new_certificate_and_keeps_the_old_one_where_the_pair_does_not_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let make = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let first = make("first.example");
+    std::fs::write(&cert, first.cert.pem()).unwrap();
+    std::fs::write(&key, first.signing_key.serialize_pem()).unwrap();
+    let listen = format!(
+        "listen: [ {{ address: 127.0.0.1:0, tls: {{ cert: '{}', key: '{}' }} }} ]",
+        cert.display(),
+        key.display()
+    );
+    let app = TestApp::in_file(&listen).await;
+    let shows = async |name: &str| {
+        let stream = client::tls(app.public(), "first.example", &[]).await;
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+        shown.windows(name.len()).any(|it| it == name.as_bytes())
+    };
+    assert!(shows("first.example").await);
+
+    let second = make("second.example");
+    std::fs::write(&cert, second.cert.pem()).unwrap();
+    let (status, answer) = admin(&app, "POST", "/reload").await;
+    assert_eq!(status, 422, "the key is still the first one's");
+    assert!(answer["errors"].to_string().contains("does not belong"), "{answer}");
+    assert!(shows("first.example").await);
+
+    std::fs::write(&key, second.signing_key.serialize_pem()).unwrap();
+    assert_eq!(admin(&app, "POST", "/reload").await.0, 200);
+    assert!(shows("second.example").await);
+}

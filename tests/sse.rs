@@ -148,3 +148,26 @@ async fn a_page_of_another_origin_hears_nothing_unless_it_is_listed() {
     assert_eq!(response.headers()["access-control-allow-origin"], "https://other.example");
     assert_eq!(response.headers()["access-control-allow-credentials"], "true");
 }
+
+#[tokio::test]
+async fn over_http2_a_stream_is_one_of_many_on_its_connection() {
+    use http_body_util::BodyExt;
+    let app = TestApp::with("listen: [ { address: 127.0.0.1:0, tls: self_signed } ]").await;
+    let mut sender = client::http2(app.public()).await;
+    let uri = format!("https://localhost/realtime/sse?channels=public.a,public.b&token={}", token("42", &[]));
+    let request = Request::get(uri).body(Full::<bytes::Bytes>::default()).unwrap();
+    let mut response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let mut read_to = async |end: &str| {
+        while !text.contains(end) {
+            let frame = crate::support::soon("an event", response.frame()).await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        std::mem::take(&mut text)
+    };
+    let hello = read_to(r#""channel":"public.b""#).await;
+    assert!(hello.contains("event: connected\n") && hello.matches("event: subscribed\n").count() == 2, "{hello}");
+    app.publish("public.a", json!({ "n": 1 })).await;
+    assert!(read_to(r#"{"n":1}"#).await.contains("event: message\n"));
+}

@@ -2,6 +2,10 @@
 //! it, under one short lock. A publication is written at once when nothing is waiting; only what the kernel refuses is
 //! queued, bounded in bytes. Control answers never wait behind data.
 
+mod entry;
+mod fetched;
+mod overflow;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -12,12 +16,14 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 
 use super::Hub;
-use super::ledger::{Ledger, Loss, Tallies};
+use super::ledger::{Ledger, Loss};
 use super::rules::WhenSlow;
 use super::run::Run;
 use super::trail::Trail;
 use crate::channel::{ChannelName, ConnectionId, Epoch};
 use crate::protocol::{Close, Format, Reply};
+pub(super) use entry::{Accounted, Entry};
+pub use fetched::Handed;
 
 /// A client's byte stream as the hub needs it. `transport` implements it over its sockets.
 pub trait Wire: Send {
@@ -83,34 +89,6 @@ struct Inner {
     trail: Option<Box<Trail>>,
     open: bool,
     dropped: u64,
-}
-
-/// The unit of queueing and dropping: the joined frames of one channel, or the note that some were dropped.
-pub(super) struct Entry {
-    pub(super) serial: u64,
-    pub(super) bytes: Bytes,
-    pub(super) channel: Option<ChannelName>,
-    pub(super) epoch: Epoch,
-    pub(super) seq: u64,
-    pub(super) accounted: Accounted,
-}
-
-/// Whose books an entry stands in until it is flushed or dropped.
-#[derive(Clone, Default)]
-pub(super) struct Accounted {
-    /// Publications; 0 marks a gap notice.
-    pub(super) count: u32,
-    pub(super) tallies: Option<Tallies>,
-}
-
-/// What a poll hands out.
-#[derive(Debug, Clone)]
-pub struct Handed {
-    /// Each one message or several, separated by commas.
-    pub messages: Vec<Bytes>,
-    /// Confirms all of it.
-    pub serial: u64,
-    pub cursor: String,
 }
 
 impl Outbox {
@@ -230,6 +208,16 @@ impl Outbox {
         }
     }
 
+    /// Wakes the task that serves the connection. From anywhere.
+    pub fn wake(&self) {
+        self.lock().wake();
+    }
+
+    /// Keeps the waker of a task that does not drive the outbox.
+    pub fn listen(&self, waker: &Waker) {
+        self.lock().keep(waker);
+    }
+
     /// The connection's task: writes on, keeps the waker, and hears what others want.
     pub fn drive(&self, cx: &mut Context<'_>) -> io::Result<Option<Signal>> {
         let mut inner = self.lock();
@@ -337,55 +325,6 @@ impl Outbox {
         if let Some(trail) = &mut self.lock().trail {
             trail.advance(channel, epoch, seq);
         }
-    }
-
-    /// A poll: everything that waits, which stays here until it is confirmed; and where the client stands once it has it.
-    pub fn waiting_entries(&self, waker: &Waker) -> Handed {
-        let mut inner = self.lock();
-        inner.keep(waker);
-        let mut trail = inner.trail.as_deref().cloned();
-        for (channel, entry) in inner.queue.iter().filter_map(|it| Some((it.channel.as_ref()?, it))) {
-            if let Some(trail) = &mut trail {
-                trail.advance(channel, entry.epoch, entry.seq);
-            }
-        }
-        Handed {
-            messages: inner.queue.iter().map(|it| it.bytes.clone()).collect(),
-            serial: inner.queue.back().map_or(0, |it| it.serial),
-            cursor: trail.map(|it| it.cursor()).unwrap_or_default(),
-        }
-    }
-
-    /// A poll that came back confirms what the last one handed out.
-    pub fn confirm(&self, up_to: u64) {
-        let mut inner = self.lock();
-        while let Some(entry) = inner.queue.pop_front_if(|it| it.serial <= up_to) {
-            inner.queued -= entry.bytes.len();
-            entry.accounted.flushed(&self.ledger);
-            if let (Some(trail), Some(channel)) = (&mut inner.trail, &entry.channel) {
-                trail.advance(channel, entry.epoch, entry.seq);
-            }
-        }
-    }
-
-    /// A stream that is pulled (HTTP/2): the next bytes, control before data.
-    pub fn poll_pull(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let mut inner = self.lock();
-        inner.keep(cx.waker());
-        if let Some(bytes) = inner.control.pop_front() {
-            return Poll::Ready(Some(bytes));
-        }
-        let Some(entry) = inner.queue.pop_front() else {
-            return if inner.open { Poll::Pending } else { Poll::Ready(None) };
-        };
-        inner.queued -= entry.bytes.len();
-        entry.accounted.flushed(&self.ledger);
-        Poll::Ready(Some(inner.with_cursor(&entry.bytes, entry.channel.as_ref(), (entry.epoch, entry.seq))))
-    }
-
-    /// The next signal for a client without a stream.
-    pub fn take_signal(&self) -> Option<Signal> {
-        self.lock().signals.pop_front()
     }
 }
 
@@ -533,93 +472,6 @@ impl Inner {
             self.queued -= entry.bytes.len();
             self.dropped += u64::from(entry.accounted.count);
             entry.accounted.dropped(Loss::Closed, ledger);
-        }
-    }
-
-    /// `latest_only`: whatever older waits of this channel gives way.
-    fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
-        let Self { queue, queued, dropped, .. } = self;
-        queue.retain(|entry| {
-            let stays = entry.channel != newest.channel;
-            if !stays {
-                *queued -= entry.bytes.len();
-                *dropped += u64::from(entry.accounted.count);
-                entry.accounted.dropped(Loss::Conflated, ledger);
-            }
-            stays
-        });
-    }
-
-    /// `drop_oldest`: the channel's own oldest entries become one gap notice in their place.
-    fn make_room(&mut self, newest: &Entry, room: usize, ledger: &Ledger) {
-        while self.queued > room {
-            let mut of_channel = (0..self.queue.len()).filter(|at| self.queue[*at].channel == newest.channel);
-            let Some(first) = of_channel.next() else { return };
-            if !self.queue[first].is_gap() {
-                self.turn_into_gap(first, ledger);
-                continue;
-            }
-            // The notice that stands here takes in the next oldest.
-            let Some(next) = of_channel.next() else { return };
-            self.turn_into_gap(next, ledger);
-            if let Some(older) = self.queue.remove(first) {
-                self.queued -= older.bytes.len();
-            }
-        }
-    }
-
-    fn turn_into_gap(&mut self, at: usize, ledger: &Ledger) {
-        let Some(entry) = self.queue.get_mut(at) else { return };
-        self.queued -= entry.bytes.len();
-        self.dropped += u64::from(entry.accounted.count);
-        std::mem::take(&mut entry.accounted).dropped(Loss::Slow, ledger);
-        entry.bytes = gap_notice(self.format, entry);
-        self.queued += entry.bytes.len();
-    }
-
-    /// The newest itself was lost: the notice goes to the end of the queue, or moves the one that is there.
-    fn note_gap(&mut self, lost: &Entry) {
-        if self.queue.back().is_some_and(|it| it.is_gap() && it.channel == lost.channel)
-            && let Some(old) = self.queue.pop_back()
-        {
-            self.queued -= old.bytes.len();
-        }
-        let bytes = gap_notice(self.format, lost);
-        self.push(Entry { channel: lost.channel.clone(), epoch: lost.epoch, seq: lost.seq, ..Entry::alone(bytes) });
-        self.wake();
-    }
-}
-
-fn gap_notice(format: Format, lost: &Entry) -> Bytes {
-    match &lost.channel {
-        Some(channel) => format.reply(&Reply::gap(channel.clone(), lost.epoch, lost.seq, None, "slow")),
-        None => Bytes::new(),
-    }
-}
-
-impl Entry {
-    /// For one client alone: of no channel, in nobody's books.
-    fn alone(bytes: Bytes) -> Self {
-        Self { serial: 0, bytes, channel: None, epoch: Epoch(0), seq: 0, accounted: Accounted::default() }
-    }
-
-    fn is_gap(&self) -> bool {
-        self.channel.is_some() && self.accounted.count == 0
-    }
-}
-
-impl Accounted {
-    fn flushed(&self, ledger: &Ledger) {
-        ledger.flushed(self.count);
-        if let Some(tallies) = &self.tallies {
-            tallies.iter().for_each(|it| it.flushed());
-        }
-    }
-
-    fn dropped(&self, why: Loss, ledger: &Ledger) {
-        ledger.dropped(why, self.count);
-        if let Some(tallies) = &self.tallies {
-            tallies.iter().for_each(|it| it.dropped_later());
         }
     }
 }

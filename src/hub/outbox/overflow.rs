@@ -1,0 +1,69 @@
+//! What a client who does not keep up loses, and how it is told.
+
+use bytes::Bytes;
+
+use super::{Entry, Inner};
+use crate::hub::ledger::{Ledger, Loss};
+use crate::protocol::{Format, Reply};
+
+impl Inner {
+    /// `latest_only`: whatever older waits of this channel gives way.
+    pub(super) fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
+        let Self { queue, queued, dropped, .. } = self;
+        queue.retain(|entry| {
+            let stays = entry.channel != newest.channel;
+            if !stays {
+                *queued -= entry.bytes.len();
+                *dropped += u64::from(entry.accounted.count);
+                entry.accounted.dropped(Loss::Conflated, ledger);
+            }
+            stays
+        });
+    }
+
+    /// `drop_oldest`: the channel's own oldest entries become one gap notice in their place.
+    pub(super) fn make_room(&mut self, newest: &Entry, room: usize, ledger: &Ledger) {
+        while self.queued > room {
+            let mut of_channel = (0..self.queue.len()).filter(|at| self.queue[*at].channel == newest.channel);
+            let Some(first) = of_channel.next() else { return };
+            if !self.queue[first].is_gap() {
+                self.turn_into_gap(first, ledger);
+                continue;
+            }
+            // The notice that stands here takes in the next oldest.
+            let Some(next) = of_channel.next() else { return };
+            self.turn_into_gap(next, ledger);
+            if let Some(older) = self.queue.remove(first) {
+                self.queued -= older.bytes.len();
+            }
+        }
+    }
+
+    pub(super) fn turn_into_gap(&mut self, at: usize, ledger: &Ledger) {
+        let Some(entry) = self.queue.get_mut(at) else { return };
+        self.queued -= entry.bytes.len();
+        self.dropped += u64::from(entry.accounted.count);
+        std::mem::take(&mut entry.accounted).dropped(Loss::Slow, ledger);
+        entry.bytes = gap_notice(self.format, entry);
+        self.queued += entry.bytes.len();
+    }
+
+    /// The newest itself was lost: the notice goes to the end of the queue, or moves the one that is there.
+    pub(super) fn note_gap(&mut self, lost: &Entry) {
+        if self.queue.back().is_some_and(|it| it.is_gap() && it.channel == lost.channel)
+            && let Some(old) = self.queue.pop_back()
+        {
+            self.queued -= old.bytes.len();
+        }
+        let bytes = gap_notice(self.format, lost);
+        self.push(Entry { channel: lost.channel.clone(), epoch: lost.epoch, seq: lost.seq, ..Entry::alone(bytes) });
+        self.wake();
+    }
+}
+
+fn gap_notice(format: Format, lost: &Entry) -> Bytes {
+    match &lost.channel {
+        Some(channel) => format.reply(&Reply::gap(channel.clone(), lost.epoch, lost.seq, None, "slow")),
+        None => Bytes::new(),
+    }
+}
