@@ -108,7 +108,7 @@ fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transport
     let sessions = transports.sessions.clone();
     let hello = credentials::hello(request, settings, &sessions, Transport::Poll, None);
     let outbox = Outbox::new(sessions.hub(), Format::Poll, None, settings.outbox);
-    let reachable = transports.posts.open(outbox.id);
+    let reachable = transports.posts.open(&outbox);
     let secret = Some(reachable.secret.to_string());
     let welcome = Welcome { heartbeat: settings.heartbeat.told(), secret, channels: Vec::new() };
     let parked = Arc::new(Parked {
@@ -229,8 +229,8 @@ impl Polled {
     /// Does what was POSTed while no poll is there to do it.
     async fn attend(&mut self) {
         self.rest().await;
-        while let Ok(work) = self.reachable.mailbox.try_recv() {
-            self.waiting.push_back(*work);
+        while let Some(work) = self.reachable.mailbox.take() {
+            self.waiting.push_back(work);
             let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
             self.rest().await;
         }
@@ -253,10 +253,12 @@ impl Polled {
     }
 
     fn work(&mut self, cx: &mut Context<'_>) {
+        // Before anything is looked at: what comes after that wakes this poll.
+        self.outbox.listen(cx.waker());
         loop {
             let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
-            if let Poll::Ready(Some(work)) = self.reachable.mailbox.poll_recv(cx) {
-                self.waiting.push_back(*work);
+            if let Some(work) = self.reachable.mailbox.take() {
+                self.waiting.push_back(work);
                 is_busy = true;
             }
             match self.outbox.take_signal() {

@@ -1,32 +1,67 @@
 //! Commands for a live event stream or poll session, POSTed beside it: `POST /realtime/connections/{id}/{command}`,
 //! authorised by the secret its `connected` carried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::poll::Polls;
 use super::seat::Work;
 use super::{BoxError, Reply, json_response, reply_response};
 use crate::channel::ConnectionId;
+use crate::hub::Outbox;
 use crate::protocol::{Code, Codec, Command};
 
 /// The sessions of this node that commands can be posted to.
 #[derive(Debug, Default)]
 pub struct Posts(Mutex<HashMap<ConnectionId, Entry>>);
 
-/// Boxed: a channel sets room aside for 32 of what it carries, for every connection.
-type Mailbox = mpsc::Sender<Box<Work>>;
+/// Commands on their way to one session, whose task is woken through its outbox: a channel would cost every idle event
+/// stream a kilobyte.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    /// None once the session is gone.
+    waiting: Mutex<Option<VecDeque<Work>>>,
+    outbox: Arc<Outbox>,
+}
+
+/// Why a command is not delivered.
+enum Undelivered {
+    Full,
+    Gone,
+}
+
+impl Mailbox {
+    fn put(&self, work: Work) -> Result<(), Undelivered> {
+        let mut waiting = self.lock();
+        let Some(waiting) = waiting.as_mut() else { return Err(Undelivered::Gone) };
+        if waiting.len() >= MAILBOX {
+            return Err(Undelivered::Full);
+        }
+        waiting.push_back(work);
+        self.outbox.wake();
+        Ok(())
+    }
+
+    /// The next command. Whoever finds none is woken for one, if its waker is with the outbox.
+    pub(super) fn take(&self) -> Option<Work> {
+        self.lock().as_mut()?.pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Work>>> {
+        self.waiting.lock().expect("nothing panics under this lock")
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
     secret: Box<str>,
-    mailbox: Mailbox,
+    mailbox: Arc<Mailbox>,
 }
 
 /// A session's place among them; dropping it closes the mailbox.
@@ -35,7 +70,7 @@ pub(super) struct Reachable {
     posts: Arc<Posts>,
     id: ConnectionId,
     pub(super) secret: Box<str>,
-    pub(super) mailbox: mpsc::Receiver<Box<Work>>,
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 /// Commands of one session that may wait; beyond that the client is told to slow down.
@@ -44,16 +79,18 @@ const MAILBOX: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 impl Posts {
-    pub(super) fn open(self: &Arc<Self>, id: ConnectionId) -> Reachable {
+    pub(super) fn open(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Reachable {
         let mut secret = [0; 18];
         aws_lc_rs::rand::fill(&mut secret).expect("the system has randomness");
         let secret: Box<str> = secret.iter().map(|it| format!("{it:02x}")).collect::<String>().into();
-        let (sender, mailbox) = mpsc::channel(MAILBOX);
-        self.lock().insert(id, Entry { secret: secret.clone(), mailbox: sender });
+        let waiting = Mutex::new(Some(VecDeque::new()));
+        let mailbox = Arc::new(Mailbox { waiting, outbox: outbox.clone() });
+        let id = outbox.id;
+        self.lock().insert(id, Entry { secret: secret.clone(), mailbox: mailbox.clone() });
         Reachable { posts: self.clone(), id, secret, mailbox }
     }
 
-    fn find(&self, id: ConnectionId, secret: &str) -> Option<Mailbox> {
+    fn find(&self, id: ConnectionId, secret: &str) -> Option<Arc<Mailbox>> {
         let entries = self.lock();
         let entry = entries.get(&id)?;
         let is_same = aws_lc_rs::constant_time::verify_slices_are_equal(entry.secret.as_bytes(), secret.as_bytes());
@@ -67,6 +104,8 @@ impl Posts {
 
 impl Drop for Reachable {
     fn drop(&mut self) {
+        // Whoever waits for an answer learns that there will be none.
+        *self.mailbox.lock() = None;
         self.posts.lock().remove(&self.id);
     }
 }
@@ -101,7 +140,7 @@ where
             return reply_response(&Reply::error(Code::TooLarge, format!("at most {max_message} bytes")));
         };
         match command(kind, &body) {
-            Ok(command) => deliver(command, mailbox, polls.attend(id)).await,
+            Ok(command) => deliver(command, &mailbox, polls.attend(id)).await,
             Err(misread) => reply_response(&misread.into()),
         }
     };
@@ -111,10 +150,16 @@ where
     }
 }
 
-async fn deliver(command: Command, mailbox: Mailbox, attend: impl Future<Output = ()>) -> Response<super::Body> {
+async fn deliver(command: Command, mailbox: &Mailbox, attend: impl Future<Output = ()>) -> Response<super::Body> {
     let (answer, answered) = oneshot::channel();
-    if mailbox.try_send(Box::new(Work::Posted(command, answer))).is_err() {
-        return reply_response(&Reply::error(Code::RateLimited, "too many commands are waiting"));
+    match mailbox.put(Work::Posted(command, answer)) {
+        Ok(()) => {}
+        Err(Undelivered::Full) => {
+            return reply_response(&Reply::error(Code::RateLimited, "too many commands are waiting"));
+        }
+        Err(Undelivered::Gone) => {
+            return reply_response(&Reply::error(Code::NotAuthenticated, "the connection is gone"));
+        }
     }
     let answered = async {
         let mut answered = std::pin::pin!(answered);

@@ -143,7 +143,7 @@ impl EventStream {
         let outbox = Outbox::new(sessions.hub(), format, wire, settings.outbox);
         outbox.control(head.unwrap_or_default());
         outbox.control(retry(RETRY));
-        let reachable = transports.posts.open(outbox.id);
+        let reachable = transports.posts.open(&outbox);
         let seat = match channels {
             Ok(channels) => {
                 let secret = Some(reachable.secret.to_string());
@@ -203,8 +203,8 @@ impl EventStream {
     /// Everything but the writing. Whether there may be more to do at once.
     fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
         let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
-        if let Poll::Ready(Some(work)) = self.reachable.mailbox.poll_recv(cx) {
-            self.waiting.push_back(*work);
+        if let Some(work) = self.reachable.mailbox.take() {
+            self.waiting.push_back(work);
             is_busy = true;
         }
         if self.timer.as_mut().poll(cx).is_ready() {
