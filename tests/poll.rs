@@ -43,6 +43,17 @@ async fn what_was_not_confirmed_is_answered_again() {
 }
 
 #[tokio::test]
+async fn a_message_for_a_session_with_nothing_waiting_is_answered_as_json() {
+    let app = TestApp::start().await;
+    let first = app.poll(&format!("channels=public.a,public.b&token={}", token("42", &[]))).await;
+    let confirmed = app.poll(&format!("cursor={}&wait=0", cursor(&first))).await;
+    assert!(types(&confirmed).is_empty());
+    app.publish("public.a", json!("live")).await;
+    let live = app.poll(&format!("cursor={}", cursor(&confirmed))).await;
+    assert_eq!(live["messages"][0]["data"], "live");
+}
+
+#[tokio::test]
 async fn a_newer_poll_ends_the_older_one() {
     let app = TestApp::start().await;
     let first = app.poll(&format!("channels=public.a&token={}", token("42", &[]))).await;

@@ -149,7 +149,8 @@ impl Outbox {
         }
         run.prepare(inner.format, self.id);
         let bytes = run.bytes(inner.format, self.id);
-        if !inner.is_clear() {
+        // Who fetches gets the cursor with what is fetched, not with what is kept.
+        if inner.wire.is_none() || !inner.is_clear() {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
         if inner.trail.is_none() {
