@@ -170,10 +170,19 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 fn remove_own(headers: &mut HeaderMap) {
-    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX) || is_lookalike(name.as_str());
     let own: Vec<HeaderName> = headers.keys().filter(is_own).cloned().collect();
     for name in own {
         headers.remove(name);
+    }
+}
+
+/// CGI and WSGI backends cannot tell `x_forwarded_for` from `x-forwarded-for`: nobody honest writes what we set that way.
+fn is_lookalike(name: &str) -> bool {
+    name.contains('_') && {
+        let read = name.replace('_', "-");
+        let is_one_of = |prefixes: &[&str]| prefixes.iter().any(|prefix| read.starts_with(prefix));
+        is_one_of(&[OWN_PREFIX, "x-forwarded-", "x-real-ip", "x-request-id"])
     }
 }
 

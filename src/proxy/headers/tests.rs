@@ -65,6 +65,14 @@ fn clients_cannot_speak_for_the_backend() {
 }
 
 #[test]
+fn a_name_that_reads_like_ours_to_a_wsgi_backend_is_removed() {
+    let claims = ["outrigger_event", "x_forwarded_for", "x-forwarded_proto", "x_real_ip", "x_request-id"];
+    let (head, _) = prepared(get(&[claims.map(|name| (name, "1")).as_slice(), &[("my_own", "2")]].concat()));
+    assert!(claims.iter().all(|name| !head.headers.contains_key(*name)), "{:?}", head.headers);
+    assert_eq!(head.headers["my_own"], "2");
+}
+
+#[test]
 fn only_trailers_remain_of_te() {
     let (head, _) = prepared(get(&[("te", "gzip;q=0.5, trailers")]));
     assert_eq!(head.headers["te"], "trailers");
