@@ -6,11 +6,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
 use crate::admin::Admin;
@@ -32,6 +33,10 @@ pub struct Public {
     pub webhook_path: Option<String>,
 }
 
+/// What is read of a body nobody wants, and for how long.
+const MAX_IGNORED: usize = 64 * 1024;
+const IGNORED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The public parts of the current generation.
 pub type CurrentPublic = Arc<dyn Fn() -> Arc<Public> + Send + Sync>;
 
@@ -47,12 +52,19 @@ pub async fn public(
         return transports.answer(request, parts.transport.clone()).await.map(Body::Transport);
     }
     if parts.webhook_path.as_deref() == Some(request.uri().path()) {
-        let mut response = Response::new(Body::Transport(transport::Body::from(http_body_util::Full::default())));
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return response;
+        return not_found(request).await;
     }
     let response = parts.proxy.forward(request, &parts.backend).await;
     announcer.take(response, &parts.announce).map(Body::Proxied)
+}
+
+/// An HTTP/2 client whose body is not read may see its stream reset before it sees the answer.
+async fn not_found(request: Request<Incoming>) -> Response<Body> {
+    let body = Limited::new(request.into_body(), MAX_IGNORED).collect();
+    let _ = tokio::time::timeout(IGNORED_WITHIN, body).await;
+    let mut response = Response::new(Body::Whole(Full::default()));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 /// Answers one request of the internal listener.
@@ -63,7 +75,7 @@ pub async fn internal(
     settings: Arc<api::Settings>,
 ) -> Response<Body> {
     match admin.answer(&request).await {
-        Some(response) => response.map(Body::Admin),
+        Some(response) => response.map(Body::Whole),
         None => api.answer(request, settings).await.map(Body::Api),
     }
 }
@@ -78,7 +90,7 @@ pub enum Body {
     Transport(transport::Body),
     Proxied(Announced<proxy::Body>),
     Api(api::Body),
-    Admin(Full<Bytes>),
+    Whole(Full<Bytes>),
 }
 
 impl http_body::Body for Body {
@@ -93,7 +105,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => sure(Pin::new(body).poll_frame(cx)),
             Self::Proxied(body) => Pin::new(body).poll_frame(cx),
             Self::Api(body) => sure(Pin::new(body).poll_frame(cx)),
-            Self::Admin(body) => sure(Pin::new(body).poll_frame(cx)),
+            Self::Whole(body) => sure(Pin::new(body).poll_frame(cx)),
         }
     }
 
@@ -102,7 +114,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => body.is_end_stream(),
             Self::Proxied(body) => body.is_end_stream(),
             Self::Api(body) => body.is_end_stream(),
-            Self::Admin(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
         }
     }
 
@@ -111,7 +123,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => body.size_hint(),
             Self::Proxied(body) => body.size_hint(),
             Self::Api(body) => body.size_hint(),
-            Self::Admin(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
         }
     }
 }
