@@ -14,6 +14,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,9 +29,10 @@ pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
 pub use directory::{Directory, Known, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox, Signal, Wire};
+pub use outbox::{Handed, Outbox};
 pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
+pub use wire::{Signal, Wire};
 
 use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
 use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};

@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, Order};
 use super::ledger::{Ledger, Tally};
-use super::outbox::{Offer, Outbox, Signal};
+use super::outbox::{Offer, Outbox};
 use super::rules::WhenSlow;
 use super::run::Run;
+use super::wire::Signal;
 use crate::channel::{ChannelName, ConnectionId};
 use crate::protocol::Push;
 

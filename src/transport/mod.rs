@@ -8,6 +8,7 @@ mod poll;
 mod posts;
 mod seat;
 mod sse;
+mod wanted;
 pub mod websocket;
 mod wire;
 

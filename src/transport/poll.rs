@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::posts::Reachable;
 use super::seat::{Seat, Welcome, Work};
-use super::sse::{Wanted, positions, wanted};
+use super::wanted::{Wanted, positions, wanted};
 use super::{Body, Settings, Transports, credentials, jittered, json_response, reply_response};
 use crate::channel::{ChannelName, ConnectionId, Position};
 use crate::hub::{Checkpoints, Handed, Outbox, Signal};

@@ -16,13 +16,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::posts::Reachable;
 use super::seat::{Seat, Welcome, Work};
+use super::wanted::{Wanted, wanted};
 use super::wire::SocketWire;
-use super::{Body, Settings, Transports, credentials, header, jittered};
-use crate::channel::{ChannelName, Position};
+use super::{Body, Settings, Transports, credentials, jittered};
 use crate::drain::Draining;
-use crate::hub::{Checkpoints, Outbox, Signal, Wire};
+use crate::hub::{Outbox, Signal, Wire};
 use crate::peer::Takeover;
-use crate::protocol::{Close, Format, Reply, cursor};
+use crate::protocol::{Close, Format, Reply};
 use crate::session::{Hello, Transport, TurnedAway};
 
 /// Answers `GET …/sse?channels=a,b`.
@@ -78,38 +78,6 @@ struct Visit {
     channels: Wanted,
     settings: Arc<Settings>,
     transports: Arc<Transports>,
-}
-
-/// The channels a client wants to follow, each from a position or from now; or the name that was none.
-pub(super) type Wanted = Result<Vec<(ChannelName, Option<Position>)>, String>;
-
-/// What the URL names in `channels`, and every channel of the cursor (`Last-Event-ID`, or `cursor`).
-pub(super) fn wanted<B>(request: &Request<B>, checkpoints: &Checkpoints) -> Wanted {
-    let query = request.uri().query().unwrap_or_default();
-    let last_event_id = header(request.headers(), &HeaderName::from_static("last-event-id"));
-    let cursor = last_event_id.map(Into::into).or_else(|| credentials::parameter(query, "cursor"));
-    let mut wanted = positions(cursor.as_deref().unwrap_or_default(), checkpoints);
-    let names = credentials::parameter(query, "channels").unwrap_or_default();
-    for name in names.split(',').filter(|it| !it.is_empty()) {
-        let channel = ChannelName::parse(name).map_err(|error| error.to_string())?;
-        if !wanted.iter().any(|it| it.0 == channel) {
-            wanted.push((channel, None));
-        }
-    }
-    Ok(wanted)
-}
-
-/// What a cursor stands for; nothing if it is not one of ours, or forgotten.
-pub(super) fn positions(text: &str, checkpoints: &Checkpoints) -> Vec<(ChannelName, Option<Position>)> {
-    match cursor::decode(text) {
-        Some(cursor::Cursor::Positions(positions)) => positions.into_iter().map(|(it, at)| (it, Some(at))).collect(),
-        Some(cursor::Cursor::Checkpoint(name)) => {
-            let kept = checkpoints.find(&name);
-            let kept = kept.iter().flat_map(|it| it.iter());
-            kept.map(|(it, epoch, seq)| (it.clone(), Some(Position { epoch: *epoch, seq: *seq, id: None }))).collect()
-        }
-        None => Vec::new(),
-    }
 }
 
 /// One connection.

@@ -4,7 +4,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::{Outbox, Signal};
+use super::Outbox;
+use crate::hub::wire::Signal;
 
 /// What a poll hands out.
 #[derive(Debug, Clone)]

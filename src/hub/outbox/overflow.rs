@@ -7,6 +7,14 @@ use crate::hub::ledger::{Ledger, Loss};
 use crate::protocol::{Format, Reply};
 
 impl Inner {
+    pub(super) fn drop_queue(&mut self, ledger: &Ledger) {
+        for entry in std::mem::take(&mut self.queue) {
+            self.queued -= entry.bytes.len();
+            self.dropped += u64::from(entry.accounted.count);
+            entry.accounted.dropped(Loss::Closed, ledger);
+        }
+    }
+
     /// `latest_only`: whatever older waits of this channel gives way.
     pub(super) fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
         let Self { queue, queued, dropped, .. } = self;
