@@ -18,6 +18,7 @@ use crate::api::{self, Announced, Announcer, Api, Terms};
 use crate::backend::Backend;
 use crate::proxy::{self, Proxy};
 use crate::transport::{self, Route, Transports};
+use crate::webhook::ClosedPath;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,8 +29,8 @@ pub struct Public {
     pub backend: Arc<Backend>,
     /// How replies that announce something are published.
     pub announce: Terms,
-    /// The path of the webhooks on the backend, which is nobody else's to call.
-    pub webhook_path: Option<String>,
+    /// Where the backend takes webhooks.
+    pub webhook_path: Option<ClosedPath>,
 }
 
 /// The public parts of the current generation.
@@ -46,7 +47,7 @@ pub async fn public(
     if Route::of(&request, &parts.transport.path).is_some() {
         return transports.answer(request, parts.transport.clone()).await.map(Body::Transport);
     }
-    if parts.webhook_path.as_deref() == Some(request.uri().path()) {
+    if parts.webhook_path.as_ref().is_some_and(|it| it.covers(request.uri().path())) {
         let mut response = Response::new(Body::Transport(transport::Body::from(http_body_util::Full::default())));
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
