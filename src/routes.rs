@@ -19,6 +19,7 @@ use crate::api::{self, Announced, Announcer, Api, Terms};
 use crate::backend::Backend;
 use crate::proxy::{self, Proxy};
 use crate::transport::{self, Route, Transports};
+use crate::webhook::ClosedPath;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,8 +30,8 @@ pub struct Public {
     pub backend: Arc<Backend>,
     /// How replies that announce something are published.
     pub announce: Terms,
-    /// The path of the webhooks on the backend, which is nobody else's to call.
-    pub webhook_path: Option<String>,
+    /// Where the backend takes webhooks.
+    pub webhook_path: Option<ClosedPath>,
 }
 
 /// What is read of a body nobody wants, and for how long.
@@ -51,7 +52,7 @@ pub async fn public(
     if Route::of(&request, &parts.transport.path).is_some() {
         return transports.answer(request, parts.transport.clone()).await.map(Body::Transport);
     }
-    if parts.webhook_path.as_deref() == Some(request.uri().path()) {
+    if parts.webhook_path.as_ref().is_some_and(|it| it.covers(request.uri().path())) {
         return not_found(request).await;
     }
     let response = parts.proxy.forward(request, &parts.backend).await;

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("demo", ""),
     ("app", "admin api auth backend channel config engine hub protocol proxy routes server session transport webhook"),
     ("config", "backend channel server"),
-    ("routes", "admin api backend proxy transport"),
+    ("routes", "admin api backend proxy transport webhook"),
     ("transport", "session hub protocol channel peer"),
     ("api", "session webhook hub engine auth channel protocol"),
     ("admin", "hub"),

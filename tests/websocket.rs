@@ -177,6 +177,8 @@ async fn a_refusal_of_the_backend_reaches_the_client_in_its_words() {
 #[tokio::test]
 async fn the_backends_webhook_path_is_nobody_elses_to_call() {
     let app = TestApp::start().await;
-    assert_eq!(app.get("/hooks").await.status(), 404);
+    for path in ["/hooks", "//hooks/", "/%68ooks"] {
+        assert_eq!(app.get(path).await.status(), 404, "{path}");
+    }
     assert!(!app.backend.has_more().await);
 }

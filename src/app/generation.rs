@@ -11,7 +11,7 @@ use crate::routes::Public;
 use crate::server;
 use crate::server::tls::{self, Set};
 use crate::session::Policy;
-use crate::webhook::{self, Webhooks};
+use crate::webhook::{self, ClosedPath, Webhooks};
 
 /// Everything a configuration makes, immutable: what runs is one generation, swapped whole.
 pub(super) struct Generation {
@@ -79,7 +79,7 @@ impl Generation {
                     max_publication: config.realtime.max_publication.0.0,
                     is_honoured: config.upstream.push_header,
                 },
-                webhook_path: webhook_url.filter(|it| it.host().is_none()).map(|it| it.path().to_owned()),
+                webhook_path: webhook_url.filter(|it| it.host().is_none()).map(|it| ClosedPath::new(it.path())),
             }),
             policy: Arc::new(Policy {
                 number,

@@ -408,6 +408,16 @@ async fn a_slow_client_is_disconnected_where_the_rule_says_so_and_the_receipt_co
 }
 
 #[tokio::test]
+async fn a_client_told_to_go_hears_nothing_newer_than_what_it_missed() {
+    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 30).await;
+    outbox.forget_data();
+    hub.publish_counted(draft("a", 1000), KEEP).await.unwrap().counted().await.unwrap();
+    let heard = drained(&pipe, &outbox).await;
+    let seqs: Vec<_> = heard.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [1]);
+}
+
+#[tokio::test]
 async fn an_excluded_connection_is_told_that_nothing_is_missing() {
     let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 0).await;
     pipe.lock().unwrap().room = usize::MAX;

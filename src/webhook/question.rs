@@ -177,7 +177,7 @@ fn without_credentials(query: &str) -> String {
 }
 
 /// A parameter's name may be written `%74oken`, which is the same name.
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut bytes = text.as_bytes().iter();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(&byte) = bytes.next() {

@@ -66,6 +66,8 @@ struct Inner {
     /// Where an event stream or a poll stands.
     trail: Option<Box<Trail>>,
     open: bool,
+    /// Why it is told to go. Nothing newer may follow what it then misses; control answers still go out.
+    ending: Option<Loss>,
     dropped: u64,
 }
 
@@ -88,6 +90,7 @@ impl Outbox {
             signals: VecDeque::new(),
             trail: has_cursor.then(|| Box::new(Trail::new(hub.checkpoints().clone()))),
             open: true,
+            ending: None,
             dropped: 0,
         };
         Arc::new(Self { id: hub.connection_id(), limit, ledger: hub.ledger().clone(), inner: Mutex::new(inner) })
@@ -102,6 +105,9 @@ impl Outbox {
         let mut inner = self.lock();
         if !inner.open {
             return Offer::Gone;
+        }
+        if let Some(why) = inner.ending {
+            return self.lose(&mut inner, &run.accounted(), why);
         }
         run.prepare(inner.format, self.id);
         let bytes = run.bytes(inner.format, self.id);
@@ -119,7 +125,7 @@ impl Outbox {
     /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
     pub(super) fn catch_up(&self, run: &mut Run) {
         let mut inner = self.lock();
-        if inner.open {
+        if inner.takes_data() {
             run.prepare(inner.format, self.id);
             let entry = run.entry(run.bytes(inner.format, self.id).clone());
             self.ledger.expected(u64::from(entry.accounted.count));
@@ -131,7 +137,7 @@ impl Outbox {
     pub fn message(&self, encode: impl FnOnce(Format) -> Bytes) -> bool {
         let mut inner = self.lock();
         let bytes = encode(inner.format);
-        if !inner.open || inner.queued + bytes.len() > self.limit {
+        if !inner.takes_data() || inner.queued + bytes.len() > self.limit {
             return false;
         }
         inner.push(Entry::alone(bytes));
@@ -152,13 +158,17 @@ impl Outbox {
             inner.wake();
             return Offer::Queued(size);
         }
-        inner.dropped += u64::from(entry.accounted.count);
-        entry.accounted.dropped(Loss::Slow, &self.ledger);
         match when_slow {
             // Nothing of this channel is left to drop: the newcomer itself is what was lost.
             WhenSlow::DropOldest => inner.note_gap(&entry),
             WhenSlow::Disconnect | WhenSlow::LatestOnly => inner.close(Close::SLOW),
         }
+        self.lose(inner, &entry.accounted, Loss::Slow)
+    }
+
+    fn lose(&self, inner: &mut Inner, accounted: &Accounted, why: Loss) -> Offer {
+        inner.dropped += u64::from(accounted.count);
+        accounted.dropped(why, &self.ledger);
         Offer::Dropped
     }
 
@@ -233,6 +243,7 @@ impl Outbox {
     /// No more data: what waits is dropped, control answers still go out.
     pub fn forget_data(&self) {
         let mut inner = self.lock();
+        inner.ending.get_or_insert(Loss::Closed);
         inner.drop_queue(&self.ledger);
     }
 
@@ -307,6 +318,10 @@ impl Outbox {
 }
 
 impl Inner {
+    fn takes_data(&self) -> bool {
+        self.open && self.ending.is_none()
+    }
+
     fn is_clear(&self) -> bool {
         !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
     }
@@ -347,6 +362,7 @@ impl Inner {
     }
 
     fn close(&mut self, close: Close) {
+        self.ending.get_or_insert(Loss::Slow);
         let signal = Signal::Close(close);
         if !self.signals.contains(&signal) {
             self.signals.push_back(signal);
