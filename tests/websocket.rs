@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::app::{TestApp, token, token_for};
 use crate::support::backend::Reply;
+use crate::support::{client, soon};
 
 #[tokio::test]
 async fn a_plain_client_connects_subscribes_and_hears_what_is_pushed() {
@@ -181,4 +182,35 @@ async fn the_backends_webhook_path_is_nobody_elses_to_call() {
         assert_eq!(app.get(path).await.status(), 404, "{path}");
     }
     assert!(!app.backend.has_more().await);
+}
+
+#[tokio::test]
+async fn a_session_may_live_in_a_stream_of_http2_where_that_is_switched_on() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+    let more = "listen: [ { address: 127.0.0.1:0, tls: self_signed } ]\nrealtime: { http2_websocket: true }";
+    let app = TestApp::with(more).await;
+    let mut sender = client::http2(app.public()).await;
+    let uri = format!("https://localhost/realtime?token={}", token("42", &[]));
+    let request = http::Request::connect(uri)
+        .header("sec-websocket-version", "13")
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .body(http_body_util::Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let answer = soon("the upgrade", sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let tunnel = hyper_util::rt::TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    let mut socket = WebSocketStream::from_raw_socket(tunnel, Role::Client, None).await;
+    let mut next = async |send: Option<serde_json::Value>| {
+        if let Some(message) = send {
+            socket.send(Message::text(message.to_string())).await.unwrap();
+        }
+        let message = soon("a message", socket.next()).await.unwrap().unwrap();
+        serde_json::from_str::<serde_json::Value>(message.to_text().unwrap()).unwrap()
+    };
+    assert_eq!(next(None).await["userId"], "42");
+    assert_eq!(next(Some(json!({ "type": "subscribe", "channel": "public.a" }))).await["type"], "subscribed");
+    app.publish("public.a", json!("through the tunnel")).await;
+    assert_eq!(next(None).await["data"], "through the tunnel");
 }
