@@ -66,6 +66,21 @@ async fn last_event_id_resumes_one_channel_without_loss() {
 }
 
 #[tokio::test]
+async fn a_browser_that_is_turned_away_still_knows_where_it_was() {
+    let app = TestApp::start().await;
+    let query = format!("channels=public.a&token={}", token("42", &[]));
+    let mut events = stream(&app, &query, &[]).await;
+    events.expect("connected").await;
+    let id = events.expect("subscribed").await.last_id;
+    drop(events);
+
+    let mut refused = stream(&app, "channels=public.a&token=no", &[("last-event-id", &id)]).await;
+    assert_eq!(refused.expect("failure").await.last_id, id);
+    let mut resumed = stream(&app, &query, &[("last-event-id", &id)]).await;
+    assert_eq!(resumed.expect("connected").await.last_id, id);
+}
+
+#[tokio::test]
 async fn a_cursor_covers_every_channel_of_the_session() {
     let app = TestApp::start().await;
     let token = token("42", &[]);

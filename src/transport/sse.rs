@@ -109,6 +109,13 @@ impl EventStream {
         let is_one = channels.as_ref().is_ok_and(|it| it.len() <= 1);
         let format = if is_one { Format::EventStream } else { Format::EventStreamMany };
         let outbox = Outbox::new(sessions.hub(), format, wire, settings.outbox);
+        // Whatever is said before a channel is joined carries its old position: a browser that is turned away, or cut off
+        // in between, still knows where it was.
+        for (channel, position) in channels.iter().flatten() {
+            if let Some(at) = position {
+                outbox.note_position(channel, at.epoch, at.seq);
+            }
+        }
         outbox.control(head.unwrap_or_default());
         outbox.control(retry(RETRY));
         let reachable = transports.posts.open(&outbox);
