@@ -12,6 +12,8 @@ use crate::channel::{ChannelName, Data, Epoch, Position};
 
 /// The longest `ref`, message id and event name a client may send, in bytes.
 const MAX_WORD: usize = 200;
+/// What every subscriber and backend can read: Ruby's parser takes 100 levels, and a webhook adds its own.
+const MAX_DEPTH: usize = 96;
 /// The most publications one `history` answer holds.
 const MAX_HISTORY: usize = 1000;
 const DEFAULT_HISTORY: usize = 100;
@@ -84,6 +86,9 @@ pub(super) fn decode(text: &[u8], binary: Option<Bytes>) -> Result<Command, Misr
             channel: channel()?,
             data: match (binary, message.data) {
                 (Some(bytes), _) => Data::Binary(bytes),
+                (None, Some(raw)) if depth(raw.get()) > MAX_DEPTH => {
+                    return Err(misread(Code::BadMessage, format!("`data` is nested deeper than {MAX_DEPTH}")));
+                }
                 (None, Some(raw)) => Data::Json(compact(raw.get())),
                 (None, None) => return Err(misread(Code::BadMessage, "`data` is missing".into())),
             },
@@ -157,6 +162,25 @@ pub(super) fn encode(reply: &Reply) -> Vec<u8> {
     serde_json::to_vec(reply).expect("replies hold nothing that JSON cannot")
 }
 
+/// How deep valid JSON is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            b'"' if !escaped => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = in_string && !escaped && byte == b'\\';
+    }
+    deepest
+}
+
 /// Valid JSON without insignificant white space, so that it is one line of an event stream. Borrows nothing from its
 /// input: what is stored must not keep a read buffer alive.
 pub fn compact(json: &str) -> Bytes {
@@ -214,6 +238,15 @@ mod tests {
         assert_eq!(read("[]").unwrap_err().code, Code::BadMessage);
         assert_eq!(read(r#"{"type":"dance"}"#).unwrap_err().code, Code::UnknownType);
         assert_eq!(read(r#"{"type":"ping","ref":{}}"#).unwrap_err().code, Code::BadMessage);
+    }
+
+    #[test]
+    fn data_that_other_readers_would_choke_on_is_refused() {
+        let nested = |depth: usize| format!("{}\"[[\\\"[\"{}", "[".repeat(depth), "]".repeat(depth));
+        let publish = |data: String| read(&format!(r#"{{"type":"publish","channel":"a","data":{data}}}"#));
+        assert!(publish(nested(MAX_DEPTH)).is_ok());
+        let misread = publish(nested(MAX_DEPTH + 1)).unwrap_err();
+        assert_eq!(misread.code, Code::BadMessage);
     }
 
     #[test]
