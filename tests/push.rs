@@ -72,6 +72,11 @@ async fn many_messages_go_in_their_order_or_not_at_all() {
     let fields: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|it| it["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["messages[1].channel", "messages[2].channel"]);
 
+    for typo in [json!([]), json!({ "channel": "public.a", "dta": 1 })] {
+        assert!(push(&app, typo).await.0.is_client_error());
+    }
+    assert_eq!(push(&app, json!({ "channel": "public.null", "data": null })).await.0, 200);
+
     let messages: Vec<_> = (0..20).map(|at| json!({ "channels": ["public.a", "public.b"], "data": at })).collect();
     let (status, answer) = push(&app, json!({ "messages": messages })).await;
     assert_eq!((status, answer["results"].as_array().unwrap().len()), (StatusCode::OK, 40));

@@ -65,8 +65,8 @@ pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) 
             0 => info!("drained"),
             left => warn!(left, "the deadline came before these connections ended"),
         },
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => return Err(Error::failed("ended before the drain was over")),
+        _ = tokio::signal::ctrl_c() => return Err(Error::failed("ended before the drain was over")),
     }
     Ok(())
 }

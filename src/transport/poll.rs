@@ -212,7 +212,13 @@ impl Polled {
         match &mut self.seat {
             Seat::Empty(Some(turned_away)) => Err(turned_away.clone()),
             Seat::Idle(session) => {
-                let new = channels.into_iter().filter(|it| !session.follows(&it.0)).collect();
+                let new: Vec<_> = channels.into_iter().filter(|it| !session.follows(&it.0)).collect();
+                // A channel that cannot be joined just now keeps its place in the cursor.
+                for (channel, position) in &new {
+                    if let Some(at) = position {
+                        self.outbox.note_position(channel, at.epoch, at.seq);
+                    }
+                }
                 session.resume(new).await;
                 Ok(())
             }

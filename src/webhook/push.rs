@@ -34,6 +34,8 @@ struct Form<'a> {
     channels: Option<&'a RawValue>,
     user: Option<&'a RawValue>,
     connection: Option<&'a RawValue>,
+    /// An explicit null is data too.
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     data_base64: Option<&'a RawValue>,
     event: Option<&'a RawValue>,
@@ -45,11 +47,23 @@ struct Form<'a> {
 /// The longest id and event name, in bytes.
 const MAX_LABEL: usize = 200;
 
+fn present<'a, D: serde::Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
 impl Push {
     /// One message of `POST /push`: the same shape. `id` is its id if it brings none of its own.
     pub fn read(json: &[u8], id: &str, limits: Limits) -> Result<Self, Invalid> {
+        // The reader would take a list for the fields in their order.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(invalid("", "is no message: a message is a JSON object"));
+        }
         let form: Form =
             serde_json::from_slice(json).map_err(|error| invalid("", format!("is no message: {error}")))?;
+        // A misspelt `data` would otherwise be published as null.
+        if form.data.is_none() && form.data_base64.is_none() && form.event.is_none() {
+            return Err(invalid("data", "is missing; a signal without data has an `event`"));
+        }
         form.parse(id, limits)
     }
 }

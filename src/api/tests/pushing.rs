@@ -99,9 +99,10 @@ async fn each_line_of_ndjson_is_a_message() {
     let lines = "{\"channel\":\"room.1\",\"data\":1}\r\n\n{\"channel\":\"room.1\",\"data\":2}\n";
     let answer = bench.ask(Method::POST, "/push", "application/x-ndjson; charset=utf-8", lines).await;
     assert_eq!(answer.results("seq"), [json!(1), json!(2)]);
-    let broken = bench.ask(Method::POST, "/push", "application/x-ndjson", "{\"channel\":\"room.1\"}\n{").await;
+    let broken =
+        bench.ask(Method::POST, "/push", "application/x-ndjson", "{\"channel\":\"room.1\",\"data\":1}\n{").await;
     assert_eq!((broken.status, &broken.json["errors"][0]["field"]), (422, &json!("line 2")));
-    let wrong = bench.ask(Method::POST, "/push", "application/x-ndjson", "\n{\"channel\":\"a b\"}").await;
+    let wrong = bench.ask(Method::POST, "/push", "application/x-ndjson", "\n{\"channel\":\"a b\",\"data\":1}").await;
     assert_eq!(wrong.json["errors"][0]["field"], "line 2: channel");
 }
 
