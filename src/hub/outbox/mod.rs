@@ -240,13 +240,6 @@ impl Outbox {
         }
     }
 
-    /// No more data: what waits is dropped, control answers still go out.
-    pub fn forget_data(&self) {
-        let mut inner = self.lock();
-        inner.ending.get_or_insert(Loss::Closed);
-        inner.drop_queue(&self.ledger);
-    }
-
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
     pub fn close(&self) {
         let mut inner = self.lock();
@@ -262,23 +255,6 @@ impl Outbox {
         let wire = inner.wire.take();
         drop(inner);
         drop(wire);
-    }
-
-    /// Takes back what waits of a channel that was left, so that none of it comes after `unsubscribed`.
-    pub fn purge(&self, channel: &ChannelName) {
-        let mut inner = self.lock();
-        let Inner { queue, queued, .. } = &mut *inner;
-        queue.retain(|entry| {
-            let stays = entry.channel.as_ref() != Some(channel);
-            if !stays {
-                *queued -= entry.bytes.len();
-                entry.accounted.dropped(Loss::Left, &self.ledger);
-            }
-            stays
-        });
-        if let Some(trail) = &mut inner.trail {
-            trail.forget(channel);
-        }
     }
 
     /// Bytes that wait, control answers included.

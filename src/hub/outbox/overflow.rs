@@ -1,10 +1,37 @@
-//! What a client who does not keep up loses, and how it is told.
+//! What a client does not get: too slow for it, gone, or no longer following. And how it is told.
 
 use bytes::Bytes;
 
-use super::{Entry, Inner};
+use super::{Entry, Inner, Outbox};
+use crate::channel::ChannelName;
 use crate::hub::ledger::{Ledger, Loss};
 use crate::protocol::{Format, Reply};
+
+impl Outbox {
+    /// No more data: what waits is dropped, control answers still go out.
+    pub fn forget_data(&self) {
+        let mut inner = self.lock();
+        inner.ending.get_or_insert(Loss::Closed);
+        inner.drop_queue(&self.ledger);
+    }
+
+    /// Takes back what waits of a channel that was left, so that none of it comes after `unsubscribed`.
+    pub fn purge(&self, channel: &ChannelName) {
+        let mut inner = self.lock();
+        let Inner { queue, queued, .. } = &mut *inner;
+        queue.retain(|entry| {
+            let stays = entry.channel.as_ref() != Some(channel);
+            if !stays {
+                *queued -= entry.bytes.len();
+                entry.accounted.dropped(Loss::Left, &self.ledger);
+            }
+            stays
+        });
+        if let Some(trail) = &mut inner.trail {
+            trail.forget(channel);
+        }
+    }
+}
 
 impl Inner {
     pub(super) fn drop_queue(&mut self, ledger: &Ledger) {
