@@ -66,10 +66,6 @@ impl Draining {
         // An error means the Drain itself is gone, which is a stop too.
         let _ = self.stop.wait_for(|stopped| *stopped).await;
     }
-
-    pub fn is_requested(&self) -> bool {
-        *self.stop.borrow()
-    }
 }
 
 #[cfg(test)]

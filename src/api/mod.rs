@@ -24,6 +24,7 @@ use crate::auth::{ApiKeys, Scope};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
+use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -191,16 +192,15 @@ struct Query(String);
 
 impl Query {
     fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        let value = self.pairs().find(|(it, _)| *it == name)?.1;
-        decoded_plus(value)
+        parameter(&self.0, name)
     }
 
     fn all<'a>(&'a self, name: &'static str) -> impl Iterator<Item = Cow<'a, str>> {
-        self.pairs().filter(move |(it, _)| *it == name).filter_map(|(_, value)| decoded_plus(value))
+        self.pairs().filter(move |(it, _)| *it == name).filter_map(|(_, value)| decoded_value(value))
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        pairs(&self.0)
     }
 
     /// A number, within bounds; without the parameter it is `default`.
@@ -213,29 +213,6 @@ impl Query {
             },
         }
     }
-}
-
-/// In a query, `+` is a space.
-fn decoded_plus(text: &str) -> Option<Cow<'_, str>> {
-    if text.contains('+') { decoded(&text.replace('+', " ")).map(|it| it.into_owned().into()) } else { decoded(text) }
-}
-
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(text.into());
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        out.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok().map(Into::into)
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

@@ -147,8 +147,9 @@ impl Hub {
         ConnectionId::new(self.node)
     }
 
-    pub fn node(&self) -> u32 {
-        self.node
+    /// The node as others call it: what its connections' ids begin with.
+    pub fn node(&self) -> String {
+        format!("{:08x}", self.node)
     }
 
     pub fn directory(&self) -> &Arc<Directory> {

@@ -5,6 +5,7 @@ pub mod close;
 pub mod cursor;
 mod json;
 mod msgpack;
+pub mod query;
 pub mod wire;
 
 use std::sync::Arc;

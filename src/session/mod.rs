@@ -299,7 +299,7 @@ impl Session {
         let Some(webhooks) = &policy.webhooks else {
             return Err(Reply::error(Code::Unavailable, "the backend cannot be asked"));
         };
-        let node = format!("{:08x}", self.shared.hub.node());
+        let node = self.shared.hub.node();
         let connection = Connection {
             id: self.outbox.id,
             transport: self.transport.name(),

@@ -135,7 +135,7 @@ impl Sessions {
         }
         match &policy.webhooks {
             Some(webhooks) if policy.ask_connect && webhooks.asks(Event::Connect) => {
-                let node = format!("{:08x}", self.hub.node());
+                let node = self.hub.node();
                 let connection = Connection {
                     id: outbox.id,
                     transport: hello.transport.name(),

@@ -5,6 +5,7 @@ use http::{HeaderMap, Request};
 
 use super::{Settings, header};
 use crate::peer::Peer;
+use crate::protocol::query::parameter;
 use crate::session::{Hello, Sessions, Transport};
 
 /// Where a token may be.
@@ -57,34 +58,8 @@ pub(super) fn is_from_allowed_origin<B>(request: &Request<B>, settings: &Setting
     settings.allowed_origins.allow(request.headers(), authority)
 }
 
-/// The first value of a query parameter, decoded.
-pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let (_, value) = pairs.find(|(it, _)| *it == name)?;
-    decoded(value)
-}
-
-/// Percent-encoded text, with `+` for a space as forms write it. None if it is not UTF-8.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains(['%', '+']) {
-        return Some(text.into());
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(out).ok().map(Into::into)
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// What `Authorization: Bearer` carries.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = header(headers, &AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
@@ -98,14 +73,6 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parameters_are_decoded() {
-        assert_eq!(parameter("a=1&channels=room.5%2Cz%C3%BC&x", "channels").as_deref(), Some("room.5,zü"));
-        assert_eq!(parameter("a=1", "b"), None);
-        assert_eq!(parameter("a=%", "a"), None);
-        assert_eq!(parameter("a=%ff", "a"), None);
-    }
 
     #[test]
     fn a_token_is_found_in_a_cookie_among_others() {

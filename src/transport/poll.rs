@@ -16,6 +16,7 @@ use super::wanted::{Wanted, positions, wanted};
 use super::{Body, Settings, Transports, credentials, jittered, json_response, reply_response};
 use crate::channel::{ChannelName, ConnectionId, Position};
 use crate::hub::{Checkpoints, Handed, Outbox, Signal};
+use crate::protocol::query::parameter;
 use crate::protocol::{Close, Code, Format, Reply, connection_id};
 use crate::session::{Transport, TurnedAway};
 
@@ -78,14 +79,14 @@ pub(super) async fn answer<B>(
     transports: &Arc<Transports>,
 ) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default();
-    let cursor = credentials::parameter(query, "cursor").unwrap_or_default().into_owned();
+    let cursor = parameter(query, "cursor").unwrap_or_default().into_owned();
     let resume = Resume::read(&cursor);
     let checkpoints = transports.sessions.hub().checkpoints();
     let channels = match wanted_by(&request, &resume, checkpoints) {
         Ok(channels) => channels,
         Err(error) => return reply_response(&Reply::error(Code::BadChannel, error)),
     };
-    let wait = credentials::parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
+    let wait = parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
     let wait = jittered(settings.poll_wait.min(wait.unwrap_or(settings.poll_wait)));
     let parked = match resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
         Some(parked) => parked,

@@ -5,11 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::oneshot;
 
+use super::credentials;
 use super::poll::Polls;
 use super::seat::Work;
 use super::{BoxError, Reply, json_response, reply_response};
@@ -128,7 +129,7 @@ where
     if !matches!(kind, "subscribe" | "unsubscribe" | "publish" | "refresh" | "history") {
         return reply_response(&Reply::error(Code::UnknownType, "there is no such command"));
     }
-    let secret = secret_of(request.headers()).unwrap_or_default().to_owned();
+    let secret = credentials::bearer(request.headers()).unwrap_or_default().to_owned();
     let found = crate::protocol::connection_id(id).and_then(|id| Some((id, posts.find(id, &secret)?)));
     let Some((id, mailbox)) = found else {
         let text = "no such connection here, or not its secret (`Authorization: Bearer …`, from `connected`)";
@@ -189,9 +190,4 @@ fn command(kind: &str, body: &[u8]) -> Result<Command, crate::protocol::Misread>
         None => text = rest.to_vec(),
     }
     Codec::Json.decode(&text)
-}
-
-fn secret_of(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = super::header(headers, &http::header::AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
 }

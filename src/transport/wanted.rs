@@ -2,10 +2,11 @@
 
 use http::{HeaderName, Request};
 
-use super::{credentials, header};
+use super::header;
 use crate::channel::{ChannelName, Position};
 use crate::hub::Checkpoints;
 use crate::protocol::cursor;
+use crate::protocol::query::parameter;
 
 /// The channels a client wants to follow, each from a position or from now; or the name that was none.
 pub(super) type Wanted = Result<Vec<(ChannelName, Option<Position>)>, String>;
@@ -14,9 +15,9 @@ pub(super) type Wanted = Result<Vec<(ChannelName, Option<Position>)>, String>;
 pub(super) fn wanted<B>(request: &Request<B>, checkpoints: &Checkpoints) -> Wanted {
     let query = request.uri().query().unwrap_or_default();
     let last_event_id = header(request.headers(), &HeaderName::from_static("last-event-id"));
-    let cursor = last_event_id.map(Into::into).or_else(|| credentials::parameter(query, "cursor"));
+    let cursor = last_event_id.map(Into::into).or_else(|| parameter(query, "cursor"));
     let mut wanted = positions(cursor.as_deref().unwrap_or_default(), checkpoints);
-    let names = credentials::parameter(query, "channels").unwrap_or_default();
+    let names = parameter(query, "channels").unwrap_or_default();
     for name in names.split(',').filter(|it| !it.is_empty()) {
         let channel = ChannelName::parse(name).map_err(|error| error.to_string())?;
         if !wanted.iter().any(|it| it.0 == channel) {
