@@ -9,7 +9,7 @@
 //!   4  edges       server    routes ──► transport  api  proxy       admin     speak HTTP
 //!   3  clients     session ──► webhook ──► auth                     decide who may do what
 //!   2  real time   hub ──► engine                                   no HTTP, no sockets, no tokens
-//!   1  words       protocol ──► channel       backend       peer       drain   depend on nothing of ours
+//!   1  words       protocol ──► channel       backend   peer   drain   records   depend on nothing of ours
 //! ```
 //!
 //! | module | what it is for |
@@ -34,6 +34,7 @@
 //! | `channel` | the words: channel name, pattern, draft, publication, position, retention |
 //! | `peer` | who is at the other end, and how a handler takes the whole connection |
 //! | `drain` | the stop signal, and who still holds it |
+//! | `records` | small records that outlive the process where there is a `data:` folder |
 //!
 //! # A publication's way
 //!
@@ -79,3 +80,4 @@ pub mod channel;
 pub mod drain;
 pub mod peer;
 pub mod protocol;
+pub mod records;

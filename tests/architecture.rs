@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &str)] = &[
     ("cli", "app config demo auth backend channel server"),
     ("demo", ""),
-    ("app", "admin api auth backend channel config engine hub protocol proxy routes server session transport webhook"),
+    ("app", "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook"),
     ("config", "backend channel server"),
     ("routes", "admin api backend proxy transport webhook"),
     ("transport", "session hub protocol channel peer"),
@@ -17,16 +17,17 @@ const MAY_USE: &[(&str, &str)] = &[
     ("admin", "hub"),
     ("proxy", "backend peer"),
     ("server", "peer"),
-    ("session", "hub webhook auth protocol channel"),
-    ("webhook", "auth backend channel"),
+    ("session", "hub webhook auth protocol channel records"),
+    ("webhook", "auth backend channel records"),
     ("auth", "backend channel"),
     ("hub", "engine protocol channel"),
-    ("engine", "channel"),
+    ("engine", "channel records"),
     ("protocol", "channel"),
     ("backend", ""),
     ("channel", ""),
     ("peer", ""),
     ("drain", ""),
+    ("records", ""),
 ];
 
 #[test]

@@ -1,0 +1,63 @@
+//! Small records that outlive the process where the node has a `data:` folder: undelivered notices, dead letters,
+//! sessions, revocations. Their owners keep them in memory and write them through; at the start they read them back.
+
+use std::fmt;
+use std::pin::Pin;
+
+/// Whose records they are: keys are unique within a shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shelf {
+    /// Notices the backend has not acknowledged.
+    Notices,
+    /// Notices given up on.
+    DeadLetters,
+    /// Clients that are connected, for the notice of their end should this process not live to send it.
+    Sessions,
+    /// Tokens and users that are no longer let in.
+    Revocations,
+}
+
+impl Shelf {
+    pub const ALL: [Self; 4] = [Self::Notices, Self::DeadLetters, Self::Sessions, Self::Revocations];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notices => "notices",
+            Self::DeadLetters => "dead_letters",
+            Self::Sessions => "sessions",
+            Self::Revocations => "revocations",
+        }
+    }
+}
+
+/// Where records go. Writing returns at once and keeps the order of the calls; a record is as safe as the node's data
+/// once [`Records::settled`] resolves.
+pub trait Records: Send + Sync + fmt::Debug {
+    fn put(&self, shelf: Shelf, key: &str, value: Vec<u8>);
+
+    fn remove(&self, shelf: Shelf, key: &str);
+
+    /// What an earlier process left behind, in the order of the keys.
+    fn all(&self, shelf: Shelf) -> Vec<(String, Vec<u8>)>;
+
+    /// Resolves once everything written so far is as safe as it gets, or cannot be made so: then it answers false.
+    fn settled(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+}
+
+/// A node without `data:`: its records end with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forgetful;
+
+impl Records for Forgetful {
+    fn put(&self, _: Shelf, _: &str, _: Vec<u8>) {}
+
+    fn remove(&self, _: Shelf, _: &str) {}
+
+    fn all(&self, _: Shelf) -> Vec<(String, Vec<u8>)> {
+        Vec::new()
+    }
+
+    fn settled(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(std::future::ready(true))
+    }
+}
