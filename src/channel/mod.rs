@@ -15,7 +15,9 @@ mod publication;
 
 pub use name::{ChannelName, InvalidName};
 pub use pattern::{InvalidPattern, Pattern};
-pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention, unique_id};
+pub use publication::{
+    ConnectionId, Data, Draft, Epoch, MAX_DEPTH, Position, Publication, Retention, depth, unique_id,
+};
 
 /// Milliseconds since the Unix epoch: the `timestamp` of everything a client hears.
 pub fn now() -> u64 {
