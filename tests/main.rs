@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod drain;
 mod operate;
 mod poll;
 mod proxy;
