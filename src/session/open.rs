@@ -9,7 +9,7 @@ use crate::auth::{Identity, Refused};
 use crate::hub::Outbox;
 use crate::protocol::{Close, Code, Reply};
 use crate::session::limits::Bucket;
-use crate::webhook::{Answer, Connection, Event, Forwarded, Handshake, Question, Refusal, Verdict};
+use crate::webhook::{Answer, Connection, Event, Forwarded, Handshake, Refusal, Verdict};
 
 /// What a client shows when it comes.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ impl Sessions {
                     forwarded: &admitted.forwarded,
                 };
                 let handshake = Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
-                let answer = webhooks.ask(&connection, &mut admitted.lane, &Question::Connect(handshake)).await;
+                let answer = webhooks.ask_to_connect(&connection, &mut admitted.lane, handshake).await;
                 admitted.take(answer)?;
                 Ok(admitted)
             }
@@ -183,6 +183,8 @@ impl Admitted {
             return Err(TurnedAway::Refused(refusal));
         }
         verdict.revise(&mut self.who);
+        // As with a token: what was said before the user was revoked no longer counts.
+        self.who.issued_at = verdict.asked_at;
         self.state = verdict.state.take();
         self.verdict = Some(verdict);
         Ok(())
