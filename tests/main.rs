@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod drain;
 mod explain;
 mod operate;
 mod poll;

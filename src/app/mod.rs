@@ -1,6 +1,7 @@
 //! The only place that knows everyone: builds the node from a configuration, swaps generations, drains. Decides nothing
 //! that belongs to an owner.
 
+mod ending;
 mod generation;
 mod metrics;
 mod operate;
@@ -8,9 +9,8 @@ mod settings;
 mod trial;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::access::Map;
@@ -25,12 +25,12 @@ use crate::api::{Announcer, Api};
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
-use crate::hub::{self, Hub, Signal};
-use crate::protocol::Close;
+use crate::hub::{self, Hub};
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
 use crate::{admin, api, proxy, routes, webhook};
+pub use ending::Leftovers;
 pub use generation::Error as CannotBuild;
 use generation::{Counters, Generation};
 /// What commands make of a configuration without running it.
@@ -42,6 +42,8 @@ pub struct App {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     api_address: Address,
+    transports: Arc<Transports>,
+    api_metrics: api::Metrics,
     drain: Drain,
     /// Accept connections, until the drain.
     servers: JoinSet<()>,
@@ -83,8 +85,6 @@ pub enum Error {
 
 /// Connections to the internal listener: backends pool theirs.
 const MAX_INTERNAL: usize = 10_000;
-/// For the internal listener's last answers, once everybody else is gone.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl App {
     /// Builds everything and listens.
@@ -118,7 +118,7 @@ impl App {
         let transports = Transports::new(sessions, drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics, drain.holds());
+        let api = Api::new(hub.clone(), api_metrics.clone(), drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
@@ -140,7 +140,7 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
         let mut servers = JoinSet::new();
-        servers.spawn(public.run(shared.public_service(transports, announcer), draining));
+        servers.spawn(public.run(shared.public_service(transports.clone(), announcer), draining));
         let mut internals = JoinSet::new();
         let admin = Arc::new(Admin::new(shared.clone(), Arc::new(registry)));
         internals.spawn(internal.run(shared.internal_service(admin, api), internal_draining));
@@ -148,6 +148,8 @@ impl App {
             shared,
             addresses,
             api_address,
+            transports,
+            api_metrics,
             drain,
             servers,
             internal: (internal_drain, internals),
@@ -187,27 +189,6 @@ impl App {
     /// Resolves when the end of this node is asked for over the API.
     pub async fn drain_wanted(&self) {
         self.shared.drain_wanted.notified().await;
-    }
-
-    /// Ends the node: unready at once, after a while no new connections, then everybody is told to come back elsewhere.
-    /// Answers how many connections were still there at the deadline.
-    pub async fn drain(mut self) -> usize {
-        let (delay, deadline) = settings::drain(&self.shared.generation.load().config);
-        self.shared.is_draining.store(true, Ordering::Relaxed);
-        tokio::time::sleep(delay).await;
-        self.drain.begin();
-        // The sockets close before clients are sent away: none comes back to a node that is going.
-        while self.servers.join_next().await.is_some() {}
-        for outbox in self.shared.hub.directory().all() {
-            outbox.signal(Signal::Close(Close::DRAINING));
-        }
-        let finished = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
-        let left = if finished.is_ok() { 0 } else { self.shared.hub.directory().len() };
-        let (internal, mut internals) = self.internal;
-        internal.begin();
-        let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
-        internals.abort_all();
-        left
     }
 }
 

@@ -203,7 +203,15 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
     }
 }
 
-/// What the drain waits for at most.
-pub(super) fn drain(config: &Config) -> (Duration, Duration) {
-    (config.drain.delay.0, config.drain.deadline.0)
+/// How long each part of the drain takes.
+pub(super) struct Drain {
+    pub(super) delay: Duration,
+    pub(super) spread: Duration,
+    /// From the very beginning.
+    pub(super) deadline: Duration,
+}
+
+pub(super) fn drain(config: &Config) -> Drain {
+    let drain = &config.drain;
+    Drain { delay: drain.delay.0, spread: drain.spread.0, deadline: drain.deadline.0 }
 }

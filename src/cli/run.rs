@@ -61,9 +61,9 @@ pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) 
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {
-        left = app.drain() => match left {
-            0 => info!("drained"),
-            left => warn!(left, "the deadline came before these connections ended"),
+        left = app.drain() => match left.is_none() {
+            true => info!("drained"),
+            false => return Err(Error::failed(format!("the deadline came before these ended: {left}"))),
         },
         _ = terminate.recv() => return Err(Error::failed("ended before the drain was over")),
         _ = tokio::signal::ctrl_c() => return Err(Error::failed("ended before the drain was over")),

@@ -194,7 +194,10 @@ fn keys_that_contradict_each_other_are_found() {
         ),
         ("realtime:\n  outbox: 64KiB", "2:11: an outbox of 64KiB cannot hold a publication of 256KiB"),
         ("realtime:\n  poll: { session: 26s }", "2:20: a session of 26s ends before a poll of 25s"),
-        ("drain: { deadline: 5s }", "1:20: the deadline of 5s is over when the delay of 5s is"),
+        (
+            "drain: { deadline: 5s }",
+            "1:20: the deadline of 5s is over before the delay of 5s and the spread of 20s are",
+        ),
         ("listen: []", "1:1: there is no listener"),
         ("api: { listen: 127.0.0.1:8080 }", "1:16: 127.0.0.1:8080 is taken by another listener, 0.0.0.0:8080"),
         ("listen:\n  - { address: 0.0.0.0:80, redirect_to_https: true }", "2:47: no listener has `tls`"),

@@ -9,6 +9,7 @@ pub mod query;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -306,6 +307,11 @@ impl Reply {
             error.reference = to;
         }
         self
+    }
+
+    /// The connection is about to end, and coming back after this is welcome.
+    pub fn reconnect(after: Duration, reason: &'static str) -> Self {
+        Self::Reconnect { after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX), reason }
     }
 
     /// Publications were lost to this client; its position goes on from `epoch` and `seq`.

@@ -3,6 +3,8 @@
 //! to say goes to its [`Outbox`].
 
 mod apply;
+mod farewell;
+mod gate;
 mod limits;
 mod metrics;
 mod open;
@@ -12,7 +14,7 @@ mod subscribe;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +27,9 @@ use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
 use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
+use gate::Gate;
+use limits::Bucket;
 pub use limits::Limits;
-use limits::{Bucket, Gate};
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
 
@@ -76,6 +79,8 @@ pub struct Sessions {
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
     generation: AtomicU64,
+    /// Everybody is being sent away, and nobody is let in any more.
+    is_closing: AtomicBool,
 }
 
 /// What a ticket stands for.
@@ -124,8 +129,9 @@ struct Followed {
 impl Sessions {
     pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
-        let gate = Gate::new(&policy.load().limits);
-        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
+        let gate = Gate::new(policy.load().limits.handshakes);
+        let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
+        Arc::new(Self { hub, policy, tickets, gate, metrics, generation, is_closing })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {

@@ -100,6 +100,12 @@ impl Seat {
         Ok(())
     }
 
+    /// Until the session is through with what it is doing, which is bounded in time.
+    pub(super) async fn rest(&mut self) {
+        let is_at_rest = |it: &mut Self, cx: &mut Context<'_>| it.poll_done(cx) || !it.is_busy();
+        std::future::poll_fn(|cx| if is_at_rest(self, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Busy(_))
     }

@@ -31,6 +31,8 @@ pub struct Verdict {
     pub expires_at: Option<SystemTime>,
     /// How long the same question need not be asked again.
     pub ttl: Option<Duration>,
+    /// When the question was asked that it answers.
+    pub asked_at: Option<SystemTime>,
     pub disconnect: Option<Disconnect>,
     /// Why it is rejected, in the backend's words.
     pub error: Option<Refusal>,
@@ -132,6 +134,7 @@ impl Verdict {
             grants: grants(form.channels)?,
             expires_at: expires_at(form.expires_at)?,
             ttl: ttl(form.ttl)?,
+            asked_at: None,
             disconnect: disconnect(form.disconnect)?,
             error: refusal(form.error)?,
         })
@@ -161,6 +164,15 @@ impl Verdict {
 
     pub(super) fn reject(error: Refusal) -> Self {
         Self { action: Action::Reject, error: Some(error), ..Self::default() }
+    }
+
+    /// Whether an answer to `connect` is good for whoever asks the same: it has a `ttl`, says who somebody is, and means
+    /// nothing once and nobody's connection alone.
+    pub(super) fn may_be_shared(&self) -> bool {
+        let Self { data, reply, push, state, unsubscribe, disconnect, ttl, expires_at, .. } = self;
+        let is_silent = data.is_none() && reply.is_none() && push.is_empty() && disconnect.is_none();
+        let is_valid = expires_at.is_none_or(|it| SystemTime::now() < it);
+        is_silent && state.is_none() && unsubscribe.is_empty() && is_valid && ttl.is_some_and(|it| !it.is_zero())
     }
 
     /// Whether it says yes or no and nothing else, so that saying it again changes nothing.

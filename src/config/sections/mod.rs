@@ -90,7 +90,8 @@ pub struct Limits {
     /// Channels whose position is remembered; the oldest are forgotten first.
     #[schemars(range(min = 1))]
     pub channels: usize,
-    /// New sessions a second; beyond it clients are told to come back a little later.
+    /// New sessions within any one second, and so connect questions to the backend; beyond it clients are told when to
+    /// come back.
     #[schemars(range(min = 1))]
     pub handshakes_per_second: u32,
     /// Channels one connection may follow.
@@ -135,13 +136,15 @@ impl Default for Rate {
 pub struct Drain {
     /// Between failing /readyz and refusing new connections, so that load balancers notice.
     pub delay: Duration,
+    /// Over this time clients are told to come back, each in a slot of its own.
+    pub spread: Duration,
     /// After this the process ends, whoever is still there.
     pub deadline: Duration,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { delay: seconds(5), deadline: seconds(60) }
+        Self { delay: seconds(5), spread: seconds(20), deadline: seconds(60) }
     }
 }
 
