@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod operate;
 mod poll;
+mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;

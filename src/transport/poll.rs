@@ -271,6 +271,7 @@ impl Polled {
             match self.outbox.take_signal() {
                 Some(Signal::Close(close)) => self.end(&close),
                 Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                Some(Signal::ListAgain(channel)) => self.waiting.push_front(Work::ListAgain(channel)),
                 None if !is_busy => return,
                 None => {}
             }

@@ -4,6 +4,7 @@
 
 mod entry;
 mod fetched;
+mod news;
 mod overflow;
 
 use std::collections::VecDeque;
@@ -116,10 +117,10 @@ impl Outbox {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
         if inner.trail.is_none() {
-            return inner.write_through(bytes, run);
+            return inner.write_through(bytes, |it| run.entry(it));
         }
         let bytes = inner.with_cursor(bytes, Some(run.channel()), run.end());
-        inner.write_through(&bytes, run)
+        inner.write_through(&bytes, |it| run.entry(it))
     }
 
     /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
@@ -347,9 +348,9 @@ impl Inner {
     }
 
     /// The common case of the fan-out: nothing waits, the kernel takes all of it, and nobody is woken.
-    fn write_through(&mut self, bytes: &Bytes, run: &Run) -> Offer {
+    fn write_through(&mut self, bytes: &Bytes, entry: impl FnOnce(Bytes) -> Entry) -> Offer {
         let (Some(waker), Some(wire)) = (&self.waker, &mut self.wire) else {
-            self.push(run.entry(bytes.clone()));
+            self.push(entry(bytes.clone()));
             self.wake();
             return Offer::Queued(bytes.len());
         };
@@ -366,8 +367,8 @@ impl Inner {
                 self.blocked = true;
                 let rest = bytes.slice(bytes.len() - rest.len()..);
                 self.queued += rest.len();
+                self.written = Some(Box::new(entry(Bytes::new()).accounted));
                 self.writing = rest;
-                self.written = Some(Box::new(run.accounted()));
                 Offer::Queued(bytes.len())
             }
         }
