@@ -6,6 +6,7 @@ mod drain;
 mod explain;
 mod operate;
 mod poll;
+mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::channel::Retention;
 use crate::config::{self, Config, OneOrMany};
-use crate::hub::{Access, Publish, Rule, Rules, WhenSlow};
+use crate::hub::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 use crate::protocol::wire::Deflate;
 use crate::transport::{Heartbeat, Origins, TokenSource};
 use crate::{auth, backend, engine, proxy, server, session, transport, webhook};
@@ -112,6 +112,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::DropOldest => WhenSlow::DropOldest,
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
+        presence: it.presence.then_some(Attendance { max_members: it.max_members }),
     }
 }
 
@@ -135,6 +136,7 @@ pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
         audience: jwt.audience.0.clone(),
         leeway: jwt.leeway.0,
         user_claim: jwt.user_claim.0.clone(),
+        info_claim: jwt.info_claim.clone(),
     }
 }
 

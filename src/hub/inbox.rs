@@ -8,7 +8,7 @@ use super::ledger::Tally;
 use super::outbox::Outbox;
 use super::rules::WhenSlow;
 use crate::channel::{ChannelName, ConnectionId};
-use crate::protocol::Push;
+use crate::protocol::{Push, Shared};
 
 /// What a shard is told, in one queue: joins and leaves stand in order with the publications.
 pub(super) enum Order {
@@ -21,12 +21,24 @@ pub(super) enum Order {
         channel: ChannelName,
         outbox: Arc<Outbox>,
         when_slow: WhenSlow,
+        hears_presence: bool,
     },
     /// What is held and newer than `from` is released; from here on the client is written to directly.
     Live {
         channel: ChannelName,
         id: ConnectionId,
         from: u64,
+    },
+    /// From here on the client is told who comes and goes, or no longer.
+    Hear {
+        channel: ChannelName,
+        id: ConnectionId,
+        hears_presence: bool,
+    },
+    /// Who came and who went, for all of the channel's followers that hear it.
+    News {
+        channel: ChannelName,
+        news: Arc<Shared>,
     },
     /// `done` is told once nothing more will be offered.
     Leave {

@@ -13,7 +13,7 @@ use super::rules::WhenSlow;
 use super::run::Run;
 use super::wire::Signal;
 use crate::channel::{ChannelName, ConnectionId};
-use crate::protocol::Push;
+use crate::protocol::{Format, Push, Shared};
 
 /// After so many offers, or so many bytes, the shard lets others run.
 const OFFERS_PER_TURN: usize = 512;
@@ -27,13 +27,16 @@ const MAX_HELD: usize = 256 * 1024;
 pub(super) struct Shard {
     inbox: Arc<Inbox>,
     ledger: Arc<Ledger>,
-    channels: HashMap<ChannelName, Vec<Follower>>,
+    channels: Channels,
 }
+
+type Channels = HashMap<ChannelName, Vec<Follower>>;
 
 struct Follower {
     outbox: Arc<Outbox>,
     held: Option<Box<Held>>,
     when_slow: WhenSlow,
+    hears_presence: bool,
 }
 
 /// What was published between a client's join and the end of its catch-up.
@@ -42,6 +45,11 @@ struct Held {
     pushes: Vec<Arc<Push>>,
     bytes: usize,
     overflowed: bool,
+    /// Who came and who went meanwhile.
+    news: Vec<Arc<Shared>>,
+    news_bytes: usize,
+    /// That was too much to hold: the list is told again.
+    lists_again: bool,
 }
 
 /// What a run's offers came to.
@@ -70,6 +78,11 @@ impl Shard {
             while let Some(order) = orders.pop_front() {
                 match order {
                     Order::Publish { push, tally } => published.push((push, tally)),
+                    Order::News { channel, news } => {
+                        // Whoever said something before it left is heard before it left.
+                        self.publish(std::mem::take(&mut published)).await;
+                        self.tell(&channel, &news).await;
+                    }
                     other => {
                         // Whoever joins or leaves does so after what was published before.
                         self.publish(std::mem::take(&mut published)).await;
@@ -114,15 +127,19 @@ impl Shard {
 
     fn follow(&mut self, order: Order, orders: &mut VecDeque<Order>) {
         match order {
-            Order::Publish { .. } => {}
-            Order::Join { channel, outbox, when_slow } => {
+            Order::Publish { .. } | Order::News { .. } => {}
+            Order::Join { channel, outbox, when_slow, hears_presence } => {
                 let held = Some(Box::default());
-                self.channels.entry(channel).or_default().push(Follower { outbox, held, when_slow });
+                let follower = Follower { outbox, held, when_slow, hears_presence };
+                self.channels.entry(channel).or_default().push(follower);
+            }
+            Order::Hear { channel, id, hears_presence } => {
+                if let Some(follower) = follower(&mut self.channels, &channel, id) {
+                    follower.hears_presence = hears_presence;
+                }
             }
             Order::Live { channel, id, from } => {
-                let follower =
-                    self.channels.get_mut(&channel).and_then(|it| it.iter_mut().rfind(|it| it.outbox.id == id));
-                if let Some(follower) = follower {
+                if let Some(follower) = follower(&mut self.channels, &channel, id) {
                     follower.go_live(&channel, from, &self.ledger);
                 }
             }
@@ -144,6 +161,19 @@ impl Shard {
             followers.iter().find(|it| Arc::ptr_eq(&it.outbox, outbox)).map(|it| it.held.is_some())
         };
         self.channels.iter().filter_map(|(channel, followers)| Some((channel.clone(), place(followers)?))).collect()
+    }
+
+    /// Tells a channel's followers who came and who went.
+    async fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
+        let Some(followers) = self.channels.get_mut(channel) else { return };
+        let per_turn = OFFERS_PER_TURN.min(BYTES_PER_TURN / news.wire(Format::Poll).len().max(1)).max(1);
+        let mut turns = followers.chunks_mut(per_turn).peekable();
+        while let Some(turn) = turns.next() {
+            turn.iter_mut().filter(|it| it.hears_presence).for_each(|it| it.tell(channel, news));
+            if turns.peek().is_some() {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Takes all leaves of the channel that stand next in one pass: after a restart of a page ten thousand come at once.
@@ -185,6 +215,10 @@ impl Shard {
     }
 }
 
+fn follower<'a>(channels: &'a mut Channels, channel: &ChannelName, id: ConnectionId) -> Option<&'a mut Follower> {
+    channels.get_mut(channel)?.iter_mut().rfind(|it| it.outbox.id == id)
+}
+
 impl Follower {
     fn offer(&mut self, run: &mut Run, outcome: &mut Outcome) {
         if let Some(held) = &mut self.held {
@@ -210,7 +244,26 @@ impl Follower {
         }
     }
 
+    fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
+        match &mut self.held {
+            Some(held) => held.keep_news(news),
+            None => self.outbox.tell(channel, news, self.when_slow),
+        }
+    }
+
+    /// The client knows by now who was there when it joined: what came after that adds up.
+    fn tell_held(&mut self, channel: &ChannelName) {
+        let Some(held) = &mut self.held else { return };
+        for news in std::mem::take(&mut held.news) {
+            self.outbox.tell(channel, &news, self.when_slow);
+        }
+        if std::mem::take(&mut held.lists_again) {
+            self.outbox.signal(Signal::ListAgain(channel.clone()));
+        }
+    }
+
     fn go_live(&mut self, channel: &ChannelName, from: u64, ledger: &Ledger) {
+        self.tell_held(channel);
         let Some(mut held) = self.held.take() else { return };
         if held.overflowed {
             self.held = Some(Box::default());
@@ -233,6 +286,18 @@ impl Follower {
 }
 
 impl Held {
+    fn keep_news(&mut self, news: &Arc<Shared>) {
+        if self.lists_again {
+            return;
+        }
+        self.news_bytes += news.wire(Format::Poll).len();
+        self.news.push(news.clone());
+        if self.news_bytes > MAX_HELD {
+            self.news = Vec::new();
+            self.lists_again = true;
+        }
+    }
+
     fn keep(&mut self, run: &Run) {
         if self.overflowed {
             return;

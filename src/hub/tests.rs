@@ -122,6 +122,7 @@ fn rule(when_slow: WhenSlow) -> Rule {
         publish: Publish::default(),
         history: KEEP,
         when_slow,
+        presence: None,
     }
 }
 
@@ -147,6 +148,8 @@ async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<
         id: position.id.clone(),
         recovered,
         conflated: None,
+        members: None,
+        members_total: None,
         reference: None,
         timestamp: 0,
     }));

@@ -30,4 +30,6 @@ pub enum Signal {
     Reconnect { after: Duration },
     /// More was published than could be held while the channel caught up: read on from its position.
     CatchUpAgain(ChannelName),
+    /// There was no room to say who came and who went: the client is to get the whole list again.
+    ListAgain(ChannelName),
 }

@@ -15,6 +15,8 @@ const MAX_WORD: usize = 200;
 /// The most publications one `history` answer holds.
 const MAX_HISTORY: usize = 1000;
 const DEFAULT_HISTORY: usize = 100;
+/// The most members one `presence` answer holds.
+const MAX_MEMBERS: usize = 1000;
 
 /// Every field any command has; which are needed depends on `type`. Fields we do not know are left alone.
 #[derive(Deserialize)]
@@ -106,6 +108,11 @@ pub(super) fn decode(text: &[u8], binary: Option<Bytes>) -> Result<Command, Misr
             channel: channel()?,
             since,
             limit: message.limit.unwrap_or(DEFAULT_HISTORY).min(MAX_HISTORY),
+            reference: reference.clone(),
+        },
+        "presence" => Command::Presence {
+            channel: channel()?,
+            limit: message.limit.unwrap_or(MAX_MEMBERS).min(MAX_MEMBERS),
             reference: reference.clone(),
         },
         "refresh" => Command::Refresh { token: token()?, reference: reference.clone() },

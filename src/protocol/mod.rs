@@ -6,6 +6,7 @@ pub mod cursor;
 mod json;
 mod msgpack;
 pub mod query;
+mod shared;
 pub mod wire;
 
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::channel::{ChannelName, ConnectionId, Data, Epoch, Position};
+use crate::channel::{ChannelName, ConnectionId, Data, Epoch, Member, Position};
 pub use close::{Close, Code};
 pub use json::compact;
+pub use shared::Shared;
 pub use wire::{Format, Push};
 
 /// How a client's messages are written.
@@ -85,6 +87,12 @@ pub enum Command {
         limit: usize,
         reference: Option<Reference>,
     },
+    /// Who is in a channel.
+    Presence {
+        channel: ChannelName,
+        limit: usize,
+        reference: Option<Reference>,
+    },
     /// A new token for the running session.
     Refresh {
         token: String,
@@ -104,7 +112,8 @@ impl Command {
             Self::Subscribe { channel, reference, .. }
             | Self::Unsubscribe { channel, reference }
             | Self::Publish { channel, reference, .. }
-            | Self::History { channel, reference, .. } => (Some(channel), reference.clone()),
+            | Self::History { channel, reference, .. }
+            | Self::Presence { channel, reference, .. } => (Some(channel), reference.clone()),
             Self::Refresh { reference, .. } => (None, reference.clone()),
             Self::Auth { .. } | Self::Ping => (None, None),
         }
@@ -170,6 +179,24 @@ pub enum Reply {
     Skipped {
         channel: ChannelName,
         seq: u64,
+    },
+    /// A user came, or has other info now.
+    Joined(Moved),
+    Left(Moved),
+    /// Who is there, in place of what was said before; or only how many, where that is more than the rule lists.
+    Members {
+        channel: ChannelName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        members: Option<Vec<Present>>,
+        total: usize,
+    },
+    /// Who is there, to whoever asked: perhaps not all of the `total`.
+    Presence {
+        channel: ChannelName,
+        members: Vec<Present>,
+        total: usize,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
     },
     Ack {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -243,6 +270,7 @@ pub struct Heartbeat {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subscribed {
     pub channel: ChannelName,
     pub epoch: String,
@@ -253,9 +281,32 @@ pub struct Subscribed {
     pub recovered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflated: Option<bool>,
+    /// Everybody who is there, where the rule has presence and that is no more than it lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Present>>,
+    /// How many there are, where they are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_total: Option<usize>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     pub timestamp: u64,
+}
+
+/// A member of a channel, in a list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Present {
+    pub user_id: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<RawText>,
+}
+
+/// A member who came or went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moved {
+    pub channel: ChannelName,
+    #[serde(flatten)]
+    pub member: Present,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -275,6 +326,19 @@ pub struct ResumedChannel {
     pub recovered: bool,
 }
 
+/// The same, of a text that others hold too.
+#[derive(Clone, Debug)]
+pub struct RawText(pub Arc<str>);
+
+impl Serialize for RawText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&serde_json::value::RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_none(),
+        }
+    }
+}
+
 /// Valid JSON, written as it is.
 #[derive(Clone, Debug)]
 pub struct Raw(pub Bytes);
@@ -285,6 +349,12 @@ impl Serialize for Raw {
             Ok(raw) => raw.serialize(serializer),
             Err(_) => serializer.serialize_none(),
         }
+    }
+}
+
+impl From<&Member> for Present {
+    fn from(it: &Member) -> Self {
+        Self { user_id: it.user.clone(), info: it.info.clone().map(RawText) }
     }
 }
 

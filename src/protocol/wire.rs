@@ -29,7 +29,7 @@ pub enum Format {
     Poll,
 }
 
-const FORMATS: usize = 6;
+pub(super) const FORMATS: usize = 6;
 
 impl Format {
     pub fn codec(self) -> Codec {
@@ -255,6 +255,10 @@ fn event_name(reply: &Reply) -> &'static str {
         Reply::Unsubscribed { .. } => "unsubscribed",
         Reply::Gap { .. } => "gap",
         Reply::Skipped { .. } => "skipped",
+        Reply::Joined(_) => "joined",
+        Reply::Left(_) => "left",
+        Reply::Members { .. } => "members",
+        Reply::Presence { .. } => "presence",
         Reply::Ack { .. } => "ack",
         Reply::History { .. } => "history",
         Reply::Error(_) => "failure",

@@ -9,6 +9,7 @@ mod limits;
 mod metrics;
 mod open;
 pub mod permission;
+mod presence;
 mod publish;
 mod subscribe;
 
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Identity, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
-use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
+use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
 use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
 use gate::Gate;
@@ -108,6 +109,8 @@ pub struct Session {
     generation: u64,
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
+    /// Channels whose members the client is to be told anew.
+    listing: Vec<ChannelName>,
     bucket: Bucket,
     /// The generation its subscriptions were last checked against.
     checked: u64,
@@ -124,6 +127,8 @@ struct Followed {
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
+    /// Where the rule has presence.
+    present: Option<Box<Present>>,
 }
 
 impl Sessions {
@@ -216,6 +221,7 @@ impl Session {
             Command::History { channel, since, limit, reference } => {
                 self.history(&policy, channel, since, limit, reference).await;
             }
+            Command::Presence { channel, limit, reference } => self.presence(channel, limit, reference).await,
             Command::Refresh { token, reference } => self.refresh(&policy, &token, reference).await,
             Command::Auth { token } => self.refresh(&policy, &token, None).await,
             Command::Ping => self.say(&Reply::Pong { timestamp: channel::now() }),
@@ -266,6 +272,7 @@ impl Session {
         }
         self.checked = policy.number;
         self.leave_forbidden(policy).await;
+        self.obey_presence(policy).await;
     }
 
     /// A new token for the running session: the same user, perhaps other grants.
@@ -333,7 +340,14 @@ impl Session {
         let mut answers = self.answers.lock().expect("nothing panics under this lock");
         if let Some(answers) = answers.as_mut() {
             answers.push(reply.clone());
-            if matches!(reply, Reply::Ack { .. } | Reply::Error(_) | Reply::History { .. } | Reply::Pong { .. }) {
+            if matches!(
+                reply,
+                Reply::Ack { .. }
+                    | Reply::Error(_)
+                    | Reply::History { .. }
+                    | Reply::Presence { .. }
+                    | Reply::Pong { .. }
+            ) {
                 return;
             }
         }

@@ -85,6 +85,7 @@ impl Sessions {
             generation,
             following: Vec::new(),
             catching_up: std::collections::VecDeque::new(),
+            listing: Vec::new(),
             bucket: Bucket::full(policy.limits.burst),
             checked: policy.number,
             is_expiry_told: false,

@@ -1,6 +1,7 @@
 //! Joining and leaving channels, and the catch-up in between.
 
 use super::permission::{self, Decision};
+use super::presence::{listed, unlisted};
 use super::{Followed, Policy, Session};
 use crate::channel::{ChannelName, Position, now};
 use crate::hub::{CatchUp, Fed, WhenSlow};
@@ -84,10 +85,12 @@ impl Session {
         since: Option<Position>,
         reference: Option<Reference>,
     ) -> Option<bool> {
+        let mut kept = None;
         if let Ok(at) = self.position(&channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| *it.channel() != channel);
             followed.subscription.leave().await;
+            kept = followed.present;
         }
         let Some(rule) = policy.rules.find(&channel) else {
             let error = Reply::error(Code::NotAllowed, "no rule allows this channel");
@@ -106,6 +109,14 @@ impl Session {
                 return None;
             }
         };
+        let (present, roll) = match self.attend(rule, &channel, kept).await {
+            Ok(attended) => attended.unzip(),
+            Err(error) => {
+                subscribed.subscription.leave().await;
+                self.say(&error.about(Some(&channel), reference));
+                return None;
+            }
+        };
         let position = subscribed.position;
         self.outbox.note_position(&channel, position.epoch, position.seq);
         self.say(&Reply::Subscribed(Subscribed {
@@ -115,6 +126,8 @@ impl Session {
             id: position.id.clone(),
             recovered: subscribed.recovered,
             conflated: (rule.when_slow == WhenSlow::LatestOnly).then_some(true),
+            members: roll.as_ref().and_then(listed),
+            members_total: roll.as_ref().and_then(unlisted),
             reference,
             timestamp: now(),
         }));
@@ -124,7 +137,7 @@ impl Session {
         }
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
-        self.following.insert(at, Followed { subscription: subscribed.subscription, from: position });
+        self.following.insert(at, Followed { subscription: subscribed.subscription, from: position, present });
         subscribed.recovered
     }
 
@@ -159,11 +172,14 @@ impl Session {
     }
 
     pub fn is_catching_up(&self) -> bool {
-        !self.catching_up.is_empty()
+        !self.catching_up.is_empty() || !self.listing.is_empty()
     }
 
     /// Writes one helping of what was missed. Call it while the outbox is nearly empty: its pace is the client's.
     pub async fn feed(&mut self) {
+        if let Some(channel) = self.listing.pop() {
+            return self.list(channel).await;
+        }
         let Some(mut catch_up) = self.catching_up.pop_front() else { return };
         let channel = catch_up.channel().clone();
         let hub = self.shared.hub.clone();

@@ -42,6 +42,8 @@ pub(super) enum Work {
     Tick,
     /// Reads on for a channel whose publications outgrew what could be held.
     CatchUpAgain(ChannelName),
+    /// Tells anew who is in a channel, since there was no room for who came and went.
+    ListAgain(ChannelName),
     /// Another helping of what was missed.
     Feed,
 }
@@ -161,6 +163,7 @@ impl Work {
             }
             Self::Tick => session.tick().await,
             Self::CatchUpAgain(channel) => session.catch_up_again(&channel),
+            Self::ListAgain(channel) => session.list_again(channel),
             Self::Feed => session.feed().await,
         }
         Ok(session)

@@ -212,12 +212,15 @@ impl EventStream {
         match signal {
             Signal::Close(close) => self.end(&close),
             Signal::Reconnect { after } => self.send_away(after),
-            Signal::CatchUpAgain(channel) => {
-                self.waiting.push_front(Work::CatchUpAgain(channel));
-                // If it is busy, its next rest brings it.
-                let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
-            }
+            Signal::CatchUpAgain(channel) => self.do_soon(Work::CatchUpAgain(channel)),
+            Signal::ListAgain(channel) => self.do_soon(Work::ListAgain(channel)),
         }
+    }
+
+    fn do_soon(&mut self, work: Work) {
+        self.waiting.push_front(work);
+        // If it is busy, its next rest brings it.
+        let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
     }
 
     fn on_time(&mut self) {

@@ -32,7 +32,7 @@ impl Outbox {
         let mut inner = self.lock();
         let Inner { queue, queued, .. } = &mut *inner;
         queue.retain(|entry| {
-            let stays = entry.channel.as_ref() != Some(channel);
+            let stays = entry.channel.as_ref() != Some(channel) && entry.news_of.as_ref() != Some(channel);
             if !stays {
                 *queued -= entry.bytes.len();
                 entry.accounted.dropped(Loss::Left, &self.ledger);

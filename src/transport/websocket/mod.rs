@@ -208,6 +208,10 @@ impl Socket {
                     self.waiting.push_front(Work::CatchUpAgain(channel));
                     Ok(())
                 }
+                Event::Signal(Signal::ListAgain(channel)) => {
+                    self.waiting.push_front(Work::ListAgain(channel));
+                    Ok(())
+                }
                 Event::Heard | Event::Free => self.hear(),
                 Event::Time => self.on_time(),
                 Event::Gone => return End::Gone,
