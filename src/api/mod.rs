@@ -4,6 +4,7 @@
 mod announce;
 mod body;
 mod connections;
+mod dead;
 mod inspect;
 mod metrics;
 mod problem;
@@ -25,6 +26,7 @@ use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
+use crate::webhook::Notices;
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -46,6 +48,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     metrics: Metrics,
     holds: Holds,
 }
@@ -63,6 +66,8 @@ enum Route {
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
+    DeadLetters,
+    ReplayDeadLetters,
     OpenApi,
     Index,
 }
@@ -83,6 +88,8 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/connections/{id}", Some(Scope::Read)),
     ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
     ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("GET", "/webhooks/dead", Some(Scope::Read)),
+    ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -108,6 +115,8 @@ impl Route {
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
+            ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
@@ -117,7 +126,10 @@ impl Route {
     fn scope(&self) -> Option<Scope> {
         match self {
             Self::Push => Some(Scope::Push),
-            Self::DeleteHistory(_) | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Admin),
+            Self::DeleteHistory(_)
+            | Self::DisconnectConnection(_)
+            | Self::DisconnectUser(_)
+            | Self::ReplayDeadLetters => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -139,8 +151,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, holds })
+    pub fn new(hub: Arc<Hub>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub, notices, metrics, holds })
     }
 
     /// Answers one call.
@@ -173,6 +185,8 @@ impl Api {
             Route::Connection(id) => connections::one(id, &self.hub),
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::DeadLetters => dead::list(&query, &self.notices),
+            Route::ReplayDeadLetters => dead::replay(request, &self.notices).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

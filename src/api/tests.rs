@@ -59,13 +59,14 @@ impl Bench {
             when_slow: WhenSlow::DropOldest,
         };
         let (drain, _) = Drain::new();
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(crate::records::Forgetful), &mut registry);
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
             rules: Arc::new(Rules::new(vec![rule])),
             max_publication: MAX_PUBLICATION,
         };
         Self {
-            api: Api::new(hub.clone(), metrics.clone(), drain.holds()),
+            api: Api::new(hub.clone(), notices, metrics.clone(), drain.holds()),
             drain,
             hub,
             settings: Arc::new(settings),

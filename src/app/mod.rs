@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::api::{Announcer, Api};
@@ -27,9 +28,11 @@ use crate::config::{Config, Loaded};
 use crate::drain::Drain;
 use crate::hub::{self, Hub, Signal};
 use crate::protocol::Close;
+use crate::records::Forgetful;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
+use crate::webhook::Notices;
 use crate::{admin, api, proxy, routes, webhook};
 pub use generation::Error as CannotBuild;
 use generation::{Counters, Generation};
@@ -58,6 +61,7 @@ struct Shared {
     /// The file the configuration came from.
     path: Option<PathBuf>,
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
     is_draining: AtomicBool,
@@ -85,6 +89,8 @@ pub enum Error {
 const MAX_INTERNAL: usize = 10_000;
 /// For the internal listener's last answers, once everybody else is gone.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// For notices, even where clients took all the time there was.
+const LAST_NOTICES: Duration = Duration::from_secs(1);
 
 impl App {
     /// Builds everything and listens.
@@ -112,18 +118,20 @@ impl App {
         };
         let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
-        let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
+        let notices = notices(generation.clone(), &hub, &mut registry);
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
         let transports = Transports::new(sessions, drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics, drain.holds());
+        let api = Api::new(hub.clone(), notices.clone(), api_metrics, drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
             path: loaded.path,
             hub,
+            notices: notices.clone(),
             certificates,
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
@@ -139,6 +147,7 @@ impl App {
         let api_address = internal.addresses().remove(0);
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
+        background.spawn(notices.work());
         let mut servers = JoinSet::new();
         servers.spawn(public.run(shared.public_service(transports, announcer), draining));
         let mut internals = JoinSet::new();
@@ -193,6 +202,7 @@ impl App {
     /// Answers how many connections were still there at the deadline.
     pub async fn drain(mut self) -> usize {
         let (delay, deadline) = settings::drain(&self.shared.generation.load().config);
+        let begun = Instant::now();
         self.shared.is_draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(delay).await;
         self.drain.begin();
@@ -203,12 +213,22 @@ impl App {
         }
         let finished = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
         let left = if finished.is_ok() { 0 } else { self.shared.hub.directory().len() };
+        self.shared.notices.flush((begun + deadline).max(Instant::now() + LAST_NOTICES)).await;
         let (internal, mut internals) = self.internal;
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
         internals.abort_all();
         left
     }
+}
+
+/// What the backend is told, by the webhooks of whichever generation runs then.
+fn notices(generation: Arc<ArcSwap<Generation>>, hub: &Hub, registry: &mut Registry) -> Arc<Notices> {
+    let current = Box::new(move || generation.load().policy.webhooks.clone());
+    let notices = Notices::new(current, &hub.node(), Arc::new(Forgetful), registry);
+    let tell = notices.clone();
+    hub.on_change(Box::new(move |change| tell.change(change)));
+    notices
 }
 
 impl Shared {

@@ -7,12 +7,15 @@
 //! | draft | what somebody wants to publish: no number yet |
 //! | publication | a draft that was taken: it has an `epoch`, a `seq`, an `id` and a time |
 //! | position | the `epoch` and `seq` (and `id`) of the last publication somebody has |
+//! | change | a channel got its first subscriber or lost its last, a member came or went |
 //! | retention | how many publications a channel keeps, and for how long |
 
+mod change;
 mod name;
 mod pattern;
 mod publication;
 
+pub use change::Change;
 pub use name::{ChannelName, InvalidName};
 pub use pattern::{InvalidPattern, Pattern};
 pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention, unique_id};

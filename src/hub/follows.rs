@@ -1,18 +1,22 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::channel::ChannelName;
+use crate::channel::{Change, ChannelName};
 use crate::engine::{Broker, Error};
 
 /// How many clients of this node follow each channel: the first makes the engine follow it, the last lets it go.
 pub(super) struct Follows {
     counts: Mutex<HashMap<ChannelName, u32>>,
     broker: Arc<dyn Broker>,
+    on_change: Arc<OnChange>,
 }
 
+/// Who is told of changes; nobody before it is set.
+pub(super) type OnChange = OnceLock<Box<dyn Fn(Change) + Send + Sync>>;
+
 impl Follows {
-    pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { counts: Mutex::default(), broker }
+    pub(super) fn new(broker: Arc<dyn Broker>, on_change: Arc<OnChange>) -> Self {
+        Self { counts: Mutex::default(), broker, on_change }
     }
 
     pub(super) async fn add(&self, channel: &ChannelName) -> Result<(), Error> {
@@ -20,7 +24,12 @@ impl Follows {
             let mut counts = self.lock();
             let count = counts.entry(channel.clone()).or_insert(0);
             *count += 1;
-            *count == 1
+            let is_first = *count == 1;
+            if is_first {
+                // Under the lock, so that changes are told in the order they happened.
+                self.tell(Change::Occupied { channel: channel.clone() });
+            }
+            is_first
         };
         if is_first {
             self.broker.follow(channel).await.inspect_err(|_| self.remove(channel))?;
@@ -36,6 +45,13 @@ impl Follows {
             counts.remove(channel);
             // Under the lock: a client that comes now makes the engine follow again after this.
             self.broker.unfollow(channel);
+            self.tell(Change::Vacated { channel: channel.clone() });
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        if let Some(tell) = self.on_change.get() {
+            tell(change);
         }
     }
 

@@ -34,7 +34,7 @@ pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
-use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Position, Publication, Retention};
 use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
@@ -64,6 +64,7 @@ pub struct Hub {
     directory: Arc<Directory>,
     checkpoints: Arc<Checkpoints>,
     ledger: Arc<Ledger>,
+    on_change: Arc<follows::OnChange>,
     /// The shards and the engine's own work; they end with the hub.
     _work: JoinSet<()>,
 }
@@ -101,9 +102,11 @@ impl Hub {
         }
         let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
         let broker = engine(fan_out.clone(), &mut work);
+        let on_change = Arc::<follows::OnChange>::default();
         Arc::new(Self {
             node: fastrand::u32(..),
-            follows: follows::Follows::new(broker.clone()),
+            follows: follows::Follows::new(broker.clone(), on_change.clone()),
+            on_change,
             broker,
             fan_out,
             directory: Arc::default(),
@@ -111,6 +114,12 @@ impl Hub {
             ledger,
             _work: work,
         })
+    }
+
+    /// Hands over what changes about channels, from now on. Set once; what is called never blocks.
+    pub fn on_change(&self, tell: Box<dyn Fn(Change) + Send + Sync>) {
+        // A second one would tell the same twice.
+        let _ = self.on_change.set(tell);
     }
 
     /// Takes a draft. An answer means the engine acknowledged it.

@@ -6,6 +6,7 @@ mod apply;
 mod limits;
 mod metrics;
 mod open;
+mod parting;
 pub mod permission;
 mod publish;
 mod subscribe;
@@ -24,7 +25,7 @@ use crate::auth::{Identity, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
-use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
+use crate::webhook::{Connection, Event, Forwarded, Lane, Notices, Question, Verdict, Webhooks};
 pub use limits::Limits;
 use limits::{Bucket, Gate};
 pub use metrics::Metrics;
@@ -71,6 +72,7 @@ impl Transport {
 pub struct Sessions {
     hub: Arc<Hub>,
     policy: CurrentPolicy,
+    notices: Arc<Notices>,
     tickets: Tickets<Ticket>,
     gate: Gate,
     metrics: Metrics,
@@ -101,6 +103,7 @@ pub struct Session {
     state: Option<Arc<str>>,
     lane: Lane,
     generation: u64,
+    since: Instant,
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
     bucket: Bucket,
@@ -119,13 +122,15 @@ struct Followed {
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
+    /// When it was joined, in milliseconds since the Unix epoch.
+    since: u64,
 }
 
 impl Sessions {
-    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
+    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, notices: Arc<Notices>, metrics: Metrics) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
         let gate = Gate::new(&policy.load().limits);
-        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
+        Arc::new(Self { hub, policy, notices, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -289,6 +294,7 @@ impl Session {
             }
         }
         self.is_expiry_told = false;
+        self.note();
         self.leave_forbidden(policy).await;
         let expires_at = self.who.expires_at.map(milliseconds);
         self.say(&Reply::Refreshed { expires_at, reference });
@@ -299,6 +305,13 @@ impl Session {
         let Some(webhooks) = &policy.webhooks else {
             return Err(Reply::error(Code::Unavailable, "the backend cannot be asked"));
         };
+        let webhooks = webhooks.clone();
+        let answer = self.with_connection(|connection, lane| webhooks.ask(connection, lane, question)).await;
+        apply::judge(answer, &self.shared.metrics)
+    }
+
+    /// Shows the connection as it stands, and its lane.
+    fn with_connection<T>(&mut self, show: impl FnOnce(&Connection, &mut Lane) -> T) -> T {
         let node = self.shared.hub.node();
         let connection = Connection {
             id: self.outbox.id,
@@ -311,8 +324,7 @@ impl Session {
             generation: self.generation,
             forwarded: &self.forwarded,
         };
-        let answer = webhooks.ask(&connection, &mut self.lane, question).await;
-        apply::judge(answer, &self.shared.metrics)
+        show(&connection, &mut self.lane)
     }
 
     /// The same as [`Session::handle`] for a command that came apart from the stream, and what it is answered with.

@@ -64,7 +64,7 @@ impl Sessions {
             self.metrics.rejected(it.code());
         })?;
         let Admitted { who, forwarded, lane, state, verdict } = admitted;
-        Ok(Box::new(Session {
+        let mut session = Box::new(Session {
             _listed: self.hub.directory().list(outbox, who.user.clone()),
             _counted: self.metrics.connected(hello.transport),
             shared: self.clone(),
@@ -76,6 +76,7 @@ impl Sessions {
             state,
             lane,
             generation,
+            since: tokio::time::Instant::now(),
             following: Vec::new(),
             catching_up: std::collections::VecDeque::new(),
             bucket: Bucket::full(policy.limits.burst),
@@ -83,7 +84,9 @@ impl Sessions {
             is_expiry_told: false,
             answers: std::sync::Mutex::default(),
             verdict,
-        }))
+        });
+        session.note();
+        Ok(session)
     }
 
     /// A ticket for whoever shows these credentials: it stands for them once, in a URL.

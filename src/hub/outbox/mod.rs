@@ -68,6 +68,8 @@ struct Inner {
     open: bool,
     /// Why it is told to go. Nothing newer may follow what it then misses; control answers still go out.
     ending: Option<Loss>,
+    /// How the connection was ended, where somebody said so.
+    end: Option<Box<Close>>,
     dropped: u64,
 }
 
@@ -91,6 +93,7 @@ impl Outbox {
             trail: has_cursor.then(|| Box::new(Trail::new(hub.checkpoints().clone()))),
             open: true,
             ending: None,
+            end: None,
             dropped: 0,
         };
         Arc::new(Self { id: hub.connection_id(), limit, ledger: hub.ledger().clone(), inner: Mutex::new(inner) })
@@ -238,6 +241,16 @@ impl Outbox {
             Some(wire) => wire.poll_close(cx),
             None => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Notes how the connection is ended, by whichever side; the first word counts.
+    pub fn note_end(&self, close: &Close) {
+        self.lock().end.get_or_insert_with(|| Box::new(close.clone()));
+    }
+
+    /// How the connection was ended. Nothing where it just broke off.
+    pub fn end(&self) -> Option<Close> {
+        self.lock().end.as_deref().cloned()
     }
 
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.

@@ -312,6 +312,7 @@ impl Socket {
     /// Says goodbye, within bounds, and lets the session finish what the backend may already have decided.
     async fn part(mut self, end: Option<Close>) {
         if let Some(close) = end {
+            self.outbox.note_end(&close);
             self.outbox.forget_data();
             let mut payload = close.code.to_be_bytes().to_vec();
             payload.extend_from_slice(close.reason.as_bytes());
