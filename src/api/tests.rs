@@ -60,6 +60,7 @@ impl Bench {
             presence: None,
         };
         let (drain, _) = Drain::new();
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(crate::records::Forgetful), &mut registry);
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
             rules: Arc::new(Rules::new(vec![rule])),
@@ -67,7 +68,7 @@ impl Bench {
             max_publication: MAX_PUBLICATION,
         };
         Self {
-            api: Api::new(hub.clone(), metrics.clone(), drain.holds()),
+            api: Api::new(hub.clone(), notices, metrics.clone(), drain.holds()),
             drain,
             hub,
             settings: Arc::new(settings),

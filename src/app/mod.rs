@@ -26,9 +26,11 @@ use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
 use crate::hub::{self, Hub};
+use crate::records::Forgetful;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
+use crate::webhook::Notices;
 use crate::{admin, api, proxy, routes, webhook};
 pub use ending::Leftovers;
 pub use generation::Error as CannotBuild;
@@ -60,6 +62,7 @@ struct Shared {
     /// The file the configuration came from.
     path: Option<PathBuf>,
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
     is_draining: AtomicBool,
@@ -112,18 +115,20 @@ impl App {
         };
         let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
-        let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
+        let notices = notices(generation.clone(), &hub, &mut registry);
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
         let transports = Transports::new(sessions, drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics.clone(), drain.holds());
+        let api = Api::new(hub.clone(), notices.clone(), api_metrics.clone(), drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
             path: loaded.path,
             hub,
+            notices: notices.clone(),
             certificates,
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
@@ -139,6 +144,7 @@ impl App {
         let api_address = internal.addresses().remove(0);
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
+        background.spawn(notices.work());
         let mut servers = JoinSet::new();
         servers.spawn(public.run(shared.public_service(transports.clone(), announcer), draining));
         let mut internals = JoinSet::new();
@@ -190,6 +196,15 @@ impl App {
     pub async fn drain_wanted(&self) {
         self.shared.drain_wanted.notified().await;
     }
+}
+
+/// What the backend is told, by the webhooks of whichever generation runs then.
+fn notices(generation: Arc<ArcSwap<Generation>>, hub: &Hub, registry: &mut Registry) -> Arc<Notices> {
+    let current = Box::new(move || generation.load().policy.webhooks.clone());
+    let notices = Notices::new(current, &hub.node(), Arc::new(Forgetful), registry);
+    let tell = notices.clone();
+    hub.on_change(Box::new(move |change| tell.change(change)));
+    notices
 }
 
 impl Shared {

@@ -137,7 +137,8 @@ impl Session {
         }
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
-        self.following.insert(at, Followed { subscription: subscribed.subscription, from: position, present });
+        let followed = Followed { subscription: subscribed.subscription, from: position, present, since: now() };
+        self.following.insert(at, followed);
         subscribed.recovered
     }
 
@@ -155,6 +156,7 @@ impl Session {
         if let Ok(at) = self.position(channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| it.channel() != channel);
+            self.tell_left(&followed, reason);
             // Only after this can no message of the channel follow its `unsubscribed`.
             followed.subscription.leave().await;
         }

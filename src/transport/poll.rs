@@ -178,7 +178,9 @@ impl Polls {
                 parked.extract_if(|_, it| it.is_left(now)).map(|(_, it)| it).collect()
             };
             for parked in expired {
-                parked.polled.lock().await.leave().await;
+                let mut polled = parked.polled.lock().await;
+                polled.outbox.note_end(&Close::SILENT);
+                polled.leave().await;
             }
         }
     }
@@ -292,6 +294,7 @@ impl Polled {
     }
 
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.is_over = true;
     }

@@ -35,7 +35,7 @@ pub struct Config {
     pub auth: Auth,
     /// Rules for channels: the first match wins, no rule means refused.
     pub channels: Vec<Rule>,
-    /// Signed questions to the backend.
+    /// Signed questions and notices to the backend.
     pub webhooks: Webhooks,
     /// The internal listener: for the backend and the operator. Changing its address takes a restart.
     pub api: Api,
