@@ -3,7 +3,6 @@
 
 mod catch_up;
 mod checkpoints;
-mod crowd;
 mod directory;
 mod follows;
 mod inbox;
@@ -41,8 +40,8 @@ use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position,
 use crate::engine::{self, BoxFuture, Broker, Deliver, Error, MemoryPresence, Page, Presence, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
-use crowd::{Crowds, Way};
 use inbox::{Inbox, Order};
+use presence::{Crowds, Way};
 use shard::Shard;
 
 /// What a hub is opened with.

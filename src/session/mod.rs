@@ -127,11 +127,11 @@ pub struct Session {
 }
 
 struct Followed {
+    /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
+    present: Option<Box<Present>>,
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
-    /// Where the rule has presence.
-    present: Option<Box<Present>>,
     /// When it was joined, in milliseconds since the Unix epoch.
     since: u64,
 }
