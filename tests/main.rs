@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod drain;
 mod explain;
+mod notices;
 mod operate;
 mod poll;
 mod presence;

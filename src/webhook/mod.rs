@@ -39,7 +39,7 @@ use crate::backend::Backend;
 use breaker::Breaker;
 pub use breaker::BreakerSettings;
 use complaints::Complaints;
-use delivery::{Delivery, DeliveryLimits, Destination, Exchange};
+use delivery::{Delivery, DeliveryLimits, Destination, Exchange, Undelivered};
 pub use forwarded::Forwarded;
 pub use metrics::Metrics;
 use metrics::Outcome;
@@ -350,13 +350,21 @@ impl Webhooks {
                     Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
                 }
             }
-            Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
+            Err(error) => (error.outcome(), self.unasked(event, id, &error)),
         };
         self.metrics.answered(event.name(), outcome, begun.elapsed());
         if let Answer::Verdict(verdict) = &mut answer {
             verdict.asked_at = Some(asked_at);
         }
         answer
+    }
+
+    /// Where too many wait, a client that may not be let by had better come back than be told that nobody is there.
+    fn unasked(&self, event: Event, id: &str, error: &Undelivered) -> Answer {
+        match (self.without_answer(event, id, error), error) {
+            (Answer::Unavailable, Undelivered::Full) => Answer::Later { retry_after: reply::USUAL_DELAY },
+            (answer, _) => answer,
+        }
     }
 
     fn without_answer(&self, event: Event, id: &str, error: &dyn fmt::Display) -> Answer {

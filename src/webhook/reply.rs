@@ -31,7 +31,7 @@ impl Meaningless {
 }
 
 /// When a backend does not say how much later.
-const USUAL_DELAY: Duration = Duration::from_secs(5);
+pub(super) const USUAL_DELAY: Duration = Duration::from_secs(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
 pub(super) fn read(response: &Response<Bytes>, id: &str, limits: Limits) -> Result<Answer, Meaningless> {

@@ -13,6 +13,8 @@ use super::*;
 use crate::backend;
 use crate::channel::{ChannelName, ConnectionId, Data};
 
+mod failing;
+
 #[derive(Clone, Default)]
 struct FakeBackend(Arc<State>);
 

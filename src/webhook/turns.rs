@@ -213,10 +213,14 @@ mod tests {
             tokio::spawn(async move { turns.turn(user(name), 1).await.map(drop) })
         };
         let greedy: Vec<_> = (0..WAITING_PER_SLOT).map(|_| ask("greedy")).collect();
-        tokio::task::yield_now().await;
+        while turns.lock().waiting < WAITING_PER_SLOT {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(ask("greedy").await.unwrap(), Err(Full), "its own line is the longest");
         let modest = ask("modest");
-        tokio::task::yield_now().await;
+        while !turns.lock().lines.contains_key(&user("modest")) {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(turns.lock().waiting, WAITING_PER_SLOT);
         assert!(!modest.is_finished(), "it waits");
         assert_eq!(greedy.into_iter().next_back().unwrap().await.unwrap(), Err(Full));

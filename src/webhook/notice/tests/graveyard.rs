@@ -27,7 +27,7 @@ async fn what_is_never_taken_becomes_a_dead_letter_and_is_replayed_under_its_id(
 
     bench.backend.always(Take::Status(200));
     let [unsubscribe, disconnect, other] = &ids(&dead)[..] else { panic!("three") };
-    assert_eq!(ids(&bench.notices.dead(Some(unsubscribe), 1)), [disconnect.clone()]);
+    assert_eq!(ids(&bench.notices.dead(Some(unsubscribe), 1)), std::slice::from_ref(disconnect));
     let one = bench.notices.replay(Some(&HashSet::from([other.clone()])), None);
     assert_eq!(one, Replayed { replayed: 1, left: 0 });
     pass(MOMENT).await;
