@@ -5,6 +5,7 @@ mod generation;
 mod metrics;
 mod operate;
 mod settings;
+mod storage;
 mod trial;
 
 use std::path::PathBuf;
@@ -25,8 +26,10 @@ use crate::api::{Announcer, Api};
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
-use crate::hub::{self, Hub, Signal};
+use crate::engine::{self, OpenError};
+use crate::hub::{Hub, Signal};
 use crate::protocol::Close;
+use crate::records::Records;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
@@ -47,6 +50,7 @@ pub struct App {
     servers: JoinSet<()>,
     /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
     internal: (Drain, JoinSet<()>),
+    storage: storage::Storage,
     /// What works for as long as the node does.
     _background: JoinSet<()>,
 }
@@ -78,6 +82,8 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] CannotBuild),
     #[error(transparent)]
+    Data(#[from] OpenError),
+    #[error(transparent)]
     Bind(#[from] server::BindError),
 }
 
@@ -98,6 +104,7 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let engine_metrics = engine::Metrics::register(&mut registry);
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -106,11 +113,8 @@ impl App {
             .map_err(CannotBuild::Tls)?;
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
-        let hub_settings = hub::Settings {
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
-            engine: settings::engine(&config),
-        };
-        let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
+        let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
+        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
         let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
         let (drain, draining) = Drain::new();
@@ -151,6 +155,7 @@ impl App {
             drain,
             servers,
             internal: (internal_drain, internals),
+            storage,
             _background: background,
         })
     }
@@ -167,6 +172,11 @@ impl App {
 
     pub fn hub(&self) -> &Arc<Hub> {
         &self.shared.hub
+    }
+
+    /// Small records that outlive the process where there is a data folder.
+    pub fn records(&self) -> Arc<dyn Records> {
+        self.storage.records()
     }
 
     /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
@@ -207,6 +217,9 @@ impl App {
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
         internals.abort_all();
+        // After the last call that could publish.
+        while internals.join_next().await.is_some() {}
+        self.storage.close().await;
         left
     }
 }

@@ -17,6 +17,7 @@ mod trail;
 mod wire;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
 use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, Page, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
 use inbox::{Inbox, Order};
@@ -77,10 +78,10 @@ pub struct Published {
 }
 
 impl Hub {
-    /// Opens the engine and starts the shards. Needs a running tokio runtime.
+    /// Starts the shards over an engine of its own, which is gone with the process. Needs a running tokio runtime.
     pub fn open(settings: Settings, deflate: CurrentDeflate) -> Arc<Self> {
         Self::open_over(settings.shards, deflate, |deliver, work| {
-            let memory = engine::open(settings.engine, deliver);
+            let memory = Arc::new(Memory::new(settings.engine, deliver));
             work.spawn(memory.clone().sweep());
             memory
         })
@@ -92,6 +93,16 @@ impl Hub {
         deflate: CurrentDeflate,
         engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Arc<dyn Broker>,
     ) -> Arc<Self> {
+        let Ok(hub) = Self::try_open_over(shards, deflate, |deliver, work| Ok::<_, Infallible>(engine(deliver, work)));
+        hub
+    }
+
+    /// The same over an engine that may not open.
+    pub fn try_open_over<E>(
+        shards: usize,
+        deflate: CurrentDeflate,
+        engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Result<Arc<dyn Broker>, E>,
+    ) -> Result<Arc<Self>, E> {
         let ledger = Arc::new(Ledger::default());
         let inboxes: Arc<[_]> = (0..shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
         let mut work = JoinSet::new();
@@ -100,8 +111,8 @@ impl Hub {
             work.spawn(tokio::task::unconstrained(shard.work()));
         }
         let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
-        let broker = engine(fan_out.clone(), &mut work);
-        Arc::new(Self {
+        let broker = engine(fan_out.clone(), &mut work)?;
+        Ok(Arc::new(Self {
             node: fastrand::u32(..),
             follows: follows::Follows::new(broker.clone()),
             broker,
@@ -110,7 +121,7 @@ impl Hub {
             checkpoints: Arc::default(),
             ledger,
             _work: work,
-        })
+        }))
     }
 
     /// Takes a draft. An answer means the engine acknowledged it.
@@ -140,6 +151,16 @@ impl Hub {
 
     pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
         self.broker.delete_history(channel).await
+    }
+
+    /// Takes a user's publications out of every history.
+    pub async fn erase(&self, user: &str) -> Result<Erased, Error> {
+        self.broker.erase(user).await
+    }
+
+    /// Whether publications can be taken just now.
+    pub fn is_available(&self) -> bool {
+        self.broker.is_available()
     }
 
     /// A name for a new connection of this node.
