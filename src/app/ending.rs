@@ -56,6 +56,9 @@ impl App {
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
         internals.abort_all();
+        // After the last call that could publish.
+        while internals.join_next().await.is_some() {}
+        self.storage.close().await;
         left
     }
 }

@@ -6,6 +6,7 @@ mod generation;
 mod metrics;
 mod operate;
 mod settings;
+mod storage;
 mod trial;
 
 use std::path::PathBuf;
@@ -25,8 +26,9 @@ use crate::api::{Announcer, Api};
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
-use crate::hub::{self, Hub};
-use crate::records::Forgetful;
+use crate::engine::{self, OpenError};
+use crate::hub::Hub;
+use crate::records::Records;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
@@ -51,6 +53,7 @@ pub struct App {
     servers: JoinSet<()>,
     /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
     internal: (Drain, JoinSet<()>),
+    storage: storage::Storage,
     /// What works for as long as the node does.
     _background: JoinSet<()>,
 }
@@ -83,6 +86,8 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] CannotBuild),
     #[error(transparent)]
+    Data(#[from] OpenError),
+    #[error(transparent)]
     Bind(#[from] server::BindError),
 }
 
@@ -101,6 +106,7 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let engine_metrics = engine::Metrics::register(&mut registry);
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -109,13 +115,10 @@ impl App {
             .map_err(CannotBuild::Tls)?;
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
-        let hub_settings = hub::Settings {
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
-            engine: settings::engine(&config),
-        };
-        let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
+        let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
+        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
-        let notices = notices(generation.clone(), &hub, &mut registry);
+        let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
         let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
@@ -159,6 +162,7 @@ impl App {
             drain,
             servers,
             internal: (internal_drain, internals),
+            storage,
             _background: background,
         })
     }
@@ -199,9 +203,14 @@ impl App {
 }
 
 /// What the backend is told, by the webhooks of whichever generation runs then.
-fn notices(generation: Arc<ArcSwap<Generation>>, hub: &Hub, registry: &mut Registry) -> Arc<Notices> {
+fn notices(
+    generation: Arc<ArcSwap<Generation>>,
+    hub: &Hub,
+    records: Arc<dyn Records>,
+    registry: &mut Registry,
+) -> Arc<Notices> {
     let current = Box::new(move || generation.load().policy.webhooks.clone());
-    let notices = Notices::new(current, &hub.node(), Arc::new(Forgetful), registry);
+    let notices = Notices::new(current, &hub.node(), records, registry);
     let tell = notices.clone();
     hub.on_change(Box::new(move |change| tell.change(change)));
     notices

@@ -227,7 +227,18 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         positions: config.positions.0,
         channels: config.limits.channels,
         idempotency: config.api.idempotency.0,
+        idempotency_ids: config.limits.idempotency_ids,
     }
+}
+
+/// None where everything lives in memory alone.
+pub(super) fn data(config: &Config) -> Option<engine::Data> {
+    let data = config.data.as_ref()?;
+    let fsync = match data.fsync {
+        config::Fsync::EachSecond => engine::Fsync::EachSecond,
+        config::Fsync::Always => engine::Fsync::Always,
+    };
+    Some(engine::Data { path: data.path.clone(), fsync })
 }
 
 /// How long each part of the drain takes.

@@ -173,7 +173,9 @@ fn each_wrong_value_says_what_would_be_right() {
         ),
         ("listen: [ { tls: self_singed } ]", "1:18: `self_singed` is not known; did you mean `self_signed`?"),
         ("upstream: { ca: / }", "1:17: `/` is no file"),
-        ("data: null", "1:1: unknown key `data`"),
+        ("data: { fsync: 1s }", "1:7: `path` is missing here"),
+        ("data: { path: d, fsync: 2s }", "1:25: `2s` is not known; did you mean `1s`?"),
+        ("data: ''", "1:7: a folder needs a name"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
         let found = complaints(text);

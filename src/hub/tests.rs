@@ -110,6 +110,7 @@ pub(super) fn hub(shards: usize) -> Arc<Hub> {
         positions: Duration::from_secs(3600),
         channels: 100_000,
         idempotency: Duration::from_secs(600),
+        idempotency_ids: 100_000,
     };
     let deflate = Arc::new(ArcSwap::from_pointee(Deflate::default()));
     Hub::open(Settings { shards, engine }, Box::new(Map::new(deflate, |it: &Deflate| it)))
