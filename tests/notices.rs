@@ -65,8 +65,9 @@ async fn the_backend_hears_how_each_connection_ended() {
     assert_eq!(told("websocket").await, (1006, "Connection lost".into()), "nobody did");
     let mut ended = app.client("42", &[]).await;
     api(&app, "POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await;
-    assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
     ended.expect_close().await;
+    drop(ended);
+    assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
 
     let path = format!("/realtime/sse?channels=public.a&token={}", token("42", &[]));
     let mut events = Events::open(app.public(), &path, &[]).await;
@@ -181,16 +182,17 @@ async fn a_drain_tells_of_everybody_before_it_is_over() {
     for user in 0..20 {
         clients.push(app.client(&user.to_string(), &[]).await);
     }
+    app.poll(&format!("channels=public.a&wait=0&token={}", token("20", &[]))).await;
     let TestApp { app, backend, .. } = app;
     let closing = async {
-        for client in &mut clients {
+        for mut client in clients {
             assert_eq!(client.expect_close().await.0, 4003);
         }
     };
     let (left, ()) = soon("the drain", async { tokio::join!(app.drain(), closing) }).await;
     assert_eq!(left, 0);
-    for _ in 0..20 {
-        assert_eq!(backend.next().await.json()["code"], 4003);
+    for _ in 0..=20 {
+        assert_eq!(backend.next().await.json()["code"], 4003, "streams and polls alike");
     }
 }
 

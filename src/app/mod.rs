@@ -50,6 +50,7 @@ pub struct App {
     servers: JoinSet<()>,
     /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
     internal: (Drain, JoinSet<()>),
+    transports: Arc<Transports>,
     /// What works for as long as the node does.
     _background: JoinSet<()>,
 }
@@ -149,7 +150,7 @@ impl App {
         background.spawn(transports.clone().sweep());
         background.spawn(notices.work());
         let mut servers = JoinSet::new();
-        servers.spawn(public.run(shared.public_service(transports, announcer), draining));
+        servers.spawn(public.run(shared.public_service(transports.clone(), announcer), draining));
         let mut internals = JoinSet::new();
         let admin = Arc::new(Admin::new(shared.clone(), Arc::new(registry)));
         internals.spawn(internal.run(shared.internal_service(admin, api), internal_draining));
@@ -160,6 +161,7 @@ impl App {
             drain,
             servers,
             internal: (internal_drain, internals),
+            transports,
             _background: background,
         })
     }
@@ -213,6 +215,7 @@ impl App {
         }
         let finished = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
         let left = if finished.is_ok() { 0 } else { self.shared.hub.directory().len() };
+        self.transports.end_parked(&Close::DRAINING).await;
         self.shared.notices.flush((begun + deadline).max(Instant::now() + LAST_NOTICES)).await;
         let (internal, mut internals) = self.internal;
         internal.begin();

@@ -20,7 +20,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::drain::Holds;
-use crate::protocol::{Code, Codec, Reply};
+use crate::protocol::{Close, Code, Codec, Reply};
 use crate::session::{Sessions, Transport};
 pub use body::Body;
 pub use credentials::TokenSource;
@@ -115,6 +115,11 @@ impl Transports {
     /// Lets go of poll sessions whose clients do not come back, for ever. The owner aborts it.
     pub async fn sweep(self: Arc<Self>) {
         self.polls.sweep().await;
+    }
+
+    /// Ends poll sessions between two polls, which hear nothing of a drain otherwise.
+    pub async fn end_parked(&self, close: &Close) {
+        self.polls.end_parked(close).await;
     }
 
     /// Answers a request to one of our routes. A route is found before, by [`Route::of`].

@@ -147,6 +147,19 @@ impl Polls {
         }
     }
 
+    /// Ends the sessions that no request serves. Nobody is there to be told, but the backend is.
+    pub(super) async fn end_parked(&self, close: &Close) {
+        let parked: Vec<_> = {
+            let mut parked = self.0.lock().expect("nothing panics under this lock");
+            parked.extract_if(|_, it| it.polled.try_lock().is_ok()).map(|(_, it)| it).collect()
+        };
+        for parked in parked {
+            let mut polled = parked.polled.lock().await;
+            polled.outbox.note_end(close);
+            polled.leave().await;
+        }
+    }
+
     pub(super) async fn sweep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
