@@ -65,8 +65,9 @@ async fn the_backend_hears_how_each_connection_ended() {
     assert_eq!(told("websocket").await, (1006, "Connection lost".into()), "nobody did");
     let mut ended = app.client("42", &[]).await;
     api(&app, "POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await;
-    assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
     ended.expect_close().await;
+    drop(ended);
+    assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
 
     let path = format!("/realtime/sse?channels=public.a&token={}", token("42", &[]));
     let mut events = Events::open(app.public(), &path, &[]).await;
@@ -181,6 +182,7 @@ async fn a_drain_tells_of_everybody_before_it_is_over() {
     for user in 0..20 {
         clients.push(app.client(&user.to_string(), &[]).await);
     }
+    app.poll(&format!("channels=public.a&wait=0&token={}", token("20", &[]))).await;
     let TestApp { app, backend, .. } = app;
     let closing = async {
         for client in &mut clients {
@@ -190,14 +192,16 @@ async fn a_drain_tells_of_everybody_before_it_is_over() {
     };
     let (left, ()) = soon("the drain", async { tokio::join!(app.drain(), closing) }).await;
     assert!(left.is_none(), "{left}");
-    for _ in 0..20 {
-        assert_eq!(backend.next().await.json()["code"], 4003);
+    for _ in 0..=20 {
+        assert_eq!(backend.next().await.json()["code"], 4003, "streams and polls alike");
     }
 }
 
 #[tokio::test]
 async fn a_drain_ends_in_time_though_the_backend_takes_nothing() {
-    let app = TestApp::with(&format!("drain: {{ delay: 0s, spread: 0s, deadline: 1s }}\n{}", webhooks("disconnect", ""))).await;
+    let app =
+        TestApp::with(&format!("drain: {{ delay: 0s, spread: 0s, deadline: 1s }}\n{}", webhooks("disconnect", "")))
+            .await;
     let gate = Gate::closed();
     app.backend.on("/hooks", move |_| Reply::new(204, "").behind(&gate));
     drop(app.client("42", &[]).await);

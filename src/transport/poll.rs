@@ -163,6 +163,7 @@ impl Polls {
         let parked = std::mem::take(&mut *self.0.lock().expect("nothing panics under this lock"));
         for parked in parked.into_values() {
             if let Ok(mut polled) = parked.polled.try_lock() {
+                polled.outbox.note_end(&Close::DRAINING);
                 polled.leave().await;
             }
         }

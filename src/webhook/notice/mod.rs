@@ -303,6 +303,8 @@ impl State {
         let mut told: HashSet<Box<str>> = state.graveyard.ids().map(Into::into).collect();
         for (key, record) in records.all(Shelf::Notices) {
             match Letter::of_record(&key, &record) {
+                // The crash came between the two records of its death, or of its replay.
+                Some(letter) if told.contains(&letter.id) => records.remove(Shelf::Notices, &key),
                 Some(letter) => {
                     state.last = state.last.max(letter.serial);
                     told.insert(letter.id.clone());

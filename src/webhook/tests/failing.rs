@@ -3,6 +3,8 @@
 use super::*;
 
 type Exchanged = Result<Response<Bytes>, backend::Error>;
+/// What a backend always does, and how it is called.
+type Habit = (&'static str, fn() -> Exchanged);
 
 /// Asks a backend that always does the same, as often as it takes to open a breaker; then whether it is asked once more.
 async fn is_open_after(settings: Settings, does: fn() -> Exchanged) -> bool {
@@ -35,7 +37,7 @@ fn answer(status: u16, body: &'static str) -> Exchanged {
 async fn each_kind_of_failure_opens_the_breaker_and_no_decision_does() {
     use backend::Error;
     use std::io::ErrorKind;
-    let failures: [(&str, fn() -> Exchanged); 10] = [
+    let failures: [Habit; 10] = [
         ("a time-out", || Err(Error::Timeout(Duration::from_secs(5)))),
         ("a connection that takes too long", || Err(Error::ConnectTimeout(Duration::from_secs(5)))),
         ("a connection refused", || Err(Error::Connect(ErrorKind::ConnectionRefused.into()))),
@@ -50,7 +52,7 @@ async fn each_kind_of_failure_opens_the_breaker_and_no_decision_does() {
     for (name, failure) in failures {
         assert!(is_open_after(settings(), failure).await, "{name}");
     }
-    let decisions: [(&str, fn() -> Exchanged); 7] = [
+    let decisions: [Habit; 7] = [
         ("yes", || answer(200, "")),
         ("no", || answer(403, "")),
         ("not found", || answer(404, "")),
