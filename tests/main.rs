@@ -11,6 +11,7 @@ mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod restart;
 mod server;
 mod session;
 mod sse;

@@ -169,6 +169,11 @@ impl Memory {
         receipt
     }
 
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> usize {
+        self.ids.load(Ordering::Relaxed)
+    }
+
     pub(super) async fn room(&self) {
         self.deliver.room().await;
     }

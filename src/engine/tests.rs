@@ -114,3 +114,48 @@ async fn an_idle_channel_is_forgotten_after_its_time() {
     let page = engine.history(&name("a"), Some(first.clone()), 10, KEEP_3).await.unwrap();
     assert!(!page.unbroken && page.head.epoch != first.epoch);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_ids_are_forgotten_first_and_counted_where_there_are_too_many() {
+    let heard = Arc::new(Heard::default());
+    let metrics = Metrics::default();
+    let settings = Settings { idempotency_ids: 100, channels: 100_000, ..SETTINGS };
+    let engine = Memory::new(settings, heard).counting(metrics.clone());
+    for channel in ["busy".to_owned()].into_iter().chain((0..50).map(|it| format!("quiet.{it}"))) {
+        engine.publish(draft(&channel, Some("first")), KEEP_3).await.unwrap();
+    }
+    for at in 0..1000 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        engine.publish(draft("busy", Some(&at.to_string())), KEEP_3).await.unwrap();
+    }
+    assert!(metrics.ids_forgotten.get() >= 950, "{} were forgotten", metrics.ids_forgotten.get());
+    let mut is_known =
+        async |channel: &str, id: &str| engine.publish(draft(channel, Some(id)), KEEP_3).await.unwrap().duplicate;
+    assert!(is_known("busy", "999").await && !is_known("busy", "first").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_are_bounded_over_many_channels_too() {
+    let heard = Arc::new(Heard::default());
+    let engine = Memory::new(Settings { idempotency_ids: 100, channels: 100_000, ..SETTINGS }, heard);
+    for at in 0..5000 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        engine.publish(draft(&format!("user.{at}"), Some("x")), Retention::NONE).await.unwrap();
+    }
+    assert!(engine.ids() <= 100 + SHARDS, "{} ids are remembered", engine.ids());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erased_publication_keeps_its_number_and_nothing_else() {
+    let (engine, _) = engine(1000);
+    engine
+        .publish(Draft { user: Some("42".into()), event: Some("said".into()), ..draft("a", None) }, KEEP_3)
+        .await
+        .unwrap();
+    engine.publish(draft("a", None), KEEP_3).await.unwrap();
+    assert_eq!(engine.erase("42").await, Ok(Erased { publications: 1, channels: 1 }));
+    let page = engine.history(&name("a"), None, 10, KEEP_3).await.unwrap();
+    assert_eq!(seqs(&page), [1, 2]);
+    let it = &page.publications[0];
+    assert_eq!((it.erased, &it.user, &it.event, &it.data), (true, &None, &None, &Data::Json("null".into())));
+}

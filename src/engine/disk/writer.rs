@@ -153,21 +153,20 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &rusqlite::Error) {
-        if self.retry_at.is_none() {
+        self.health.is_failing.store(true, Ordering::Release);
+        self.metrics.failing.set(1);
+        self.metrics.failures.inc();
+        if self.retry_at.replace(Instant::now() + RETRY).is_none() {
             let folder = self.folder.path().display();
             error!(%folder, %error, "the data folder is full or failing: publications are refused until it can be written");
         }
-        self.retry_at = Some(Instant::now() + RETRY);
-        self.health.is_failing.store(true, Ordering::Release);
-        self.metrics.failures.inc();
-        self.metrics.failing.set(1);
     }
 
     fn recovered(&mut self) {
         if self.retry_at.take().is_some() {
-            info!(folder = %self.folder.path().display(), "the data folder can be written again");
             self.health.is_failing.store(false, Ordering::Release);
             self.metrics.failing.set(0);
+            info!(folder = %self.folder.path().display(), "the data folder can be written again");
         }
     }
 
