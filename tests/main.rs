@@ -14,4 +14,5 @@ mod sse;
 mod support;
 mod tls;
 mod upgrades;
+mod users;
 mod websocket;

@@ -2,6 +2,7 @@
 //! asked: `session` asks always, this never.
 
 mod announce;
+mod audit;
 mod body;
 mod connections;
 mod inspect;
@@ -12,6 +13,7 @@ mod receipt;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,12 +22,14 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use crate::auth::{ApiKeys, Scope};
+use crate::auth::{ApiKeys, Denied, Scope};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
+use crate::session::Sessions;
 pub use announce::{Announced, Announcer, Terms};
+pub use audit::write as audit;
 pub use body::Body;
 pub use metrics::Metrics;
 pub use problem::Problem;
@@ -46,6 +50,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    sessions: Arc<Sessions>,
     metrics: Metrics,
     holds: Holds,
 }
@@ -63,6 +68,9 @@ enum Route {
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
+    RevokeUser(String),
+    EraseUser(String),
+    RevokeToken,
     OpenApi,
     Index,
 }
@@ -83,6 +91,9 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/connections/{id}", Some(Scope::Read)),
     ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
     ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("POST", "/users/{id}/revoke", Some(Scope::Admin)),
+    ("DELETE", "/users/{id}", Some(Scope::Admin)),
+    ("POST", "/tokens/revoke", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -108,6 +119,9 @@ impl Route {
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("POST", ["users", user, "revoke"]) => Self::RevokeUser((*user).to_owned()),
+            ("DELETE", ["users", user]) => Self::EraseUser((*user).to_owned()),
+            ("POST", ["tokens", "revoke"]) => Self::RevokeToken,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
@@ -118,6 +132,7 @@ impl Route {
         match self {
             Self::Push => Some(Scope::Push),
             Self::DeleteHistory(_) | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Admin),
+            Self::RevokeUser(_) | Self::EraseUser(_) | Self::RevokeToken => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -139,8 +154,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, holds })
+    pub fn new(sessions: Arc<Sessions>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub: sessions.hub().clone(), sessions, metrics, holds })
     }
 
     /// Answers one call.
@@ -158,9 +173,49 @@ impl Api {
         B: http_body::Body<Error: Into<BoxError>> + Send,
     {
         let route = Route::of(request.method(), request.uri().path())?;
+        if route.scope() == Some(Scope::Admin) {
+            return self.audited(route, request, settings).await;
+        }
         if let Some(scope) = route.scope() {
             settings.keys.authorize(request.headers(), scope)?;
         }
+        self.perform(route, request, settings).await
+    }
+
+    /// What only an operator may do leaves a line, whatever comes of it.
+    async fn audited<B>(
+        &self,
+        route: Route,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
+        let act = format!("{} {}", request.method(), request.uri().path());
+        let who = match settings.keys.authorize(request.headers(), Scope::Admin) {
+            Ok(name) => name.to_owned(),
+            Err(denied) => {
+                if let Denied::Scope { name, .. } = &denied {
+                    audit::write(name, &act, StatusCode::FORBIDDEN, "the key's scope does not cover this");
+                }
+                return Err(denied.into());
+            }
+        };
+        let response = self.perform(route, request, settings).await.unwrap_or_else(Into::into);
+        audit::answered(&who, &act, &response);
+        Ok(response)
+    }
+
+    async fn perform<B>(
+        &self,
+        route: Route,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         match route {
             Route::Push => push::push(request, &query, self, settings).await,
@@ -173,6 +228,9 @@ impl Api {
             Route::Connection(id) => connections::one(id, &self.hub),
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::RevokeUser(user) => users::revoke(request, &user, &self.sessions).await,
+            Route::EraseUser(user) => users::erase(&user, &self.sessions).await,
+            Route::RevokeToken => users::revoke_token(request, &self.sessions).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

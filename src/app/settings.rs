@@ -125,6 +125,11 @@ pub(super) fn limits(config: &Config) -> session::Limits {
     }
 }
 
+pub(super) fn revocations(config: &Config) -> auth::Keep {
+    let revocations = &config.auth.revocations;
+    auth::Keep { time: revocations.keep.0, most: revocations.most }
+}
+
 pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
     auth::Settings {
         secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(it.reveal().into())).collect(),

@@ -84,9 +84,17 @@ pub struct Publication {
     /// Milliseconds since the Unix epoch.
     pub timestamp: u64,
     pub exclude: Vec<ConnectionId>,
+    /// Its user was erased: only its place is left.
+    pub erased: bool,
 }
 
 impl Publication {
+    /// The same place with nothing of anybody's in it.
+    pub fn emptied(&self) -> Self {
+        let data = Data::Json(Bytes::from_static(b"null"));
+        Self { data, user: None, subject: None, erased: true, ..self.clone() }
+    }
+
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq, id: Some(self.id.clone()) }
     }

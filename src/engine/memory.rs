@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BoxFuture, Broker, Deliver, Error, Page, Receipt, Settings};
+use super::{BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt, Settings};
 use crate::channel::{ChannelName, Draft, Epoch, Position, Publication, Retention};
 
 /// More locks than any machine has cores that publish at once.
@@ -114,6 +114,7 @@ impl Memory {
             data: draft.data,
             timestamp: crate::channel::now(),
             exclude: draft.exclude,
+            erased: false,
         });
         log.keep(&publication, retention, now);
         let position = publication.position();
@@ -165,6 +166,13 @@ impl Log {
             self.kept.push_back(Kept { publication: publication.clone(), at: now });
         }
         self.trim();
+    }
+
+    /// Empties what a user wrote or is the subject of, and how much that was.
+    fn erase(&mut self, user: &str) -> usize {
+        let is_theirs = |it: &Publication| [&it.user, &it.subject].into_iter().any(|it| it.as_deref() == Some(user));
+        let theirs = self.kept.iter_mut().map(|it| &mut it.publication).filter(|it| is_theirs(it));
+        theirs.map(|it| *it = Arc::new(it.emptied())).count()
     }
 
     fn trim(&mut self) {
@@ -261,6 +269,18 @@ impl Broker for Memory {
             log.kept = VecDeque::new();
         }
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        let mut erased = Erased::default();
+        for shard in &self.shards {
+            for log in lock(shard).values_mut() {
+                let emptied = log.erase(user);
+                erased.publications += emptied;
+                erased.channels += usize::from(emptied > 0);
+            }
+        }
+        Box::pin(std::future::ready(Ok(erased)))
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {
@@ -363,6 +383,29 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(!read(Some(at(4))).await.unbroken, "expired");
         assert!(read(last).await.unbroken, "who is at the head misses nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_user_wrote_or_is_the_subject_of_is_emptied_and_keeps_its_number() {
+        let (engine, _) = engine(1000);
+        let publish = async |channel: &str, user: Option<&str>, subject: Option<&str>| {
+            let (user, subject) = (user.map(Arc::from), subject.map(Arc::from));
+            engine.publish(Draft { user, subject, ..draft(channel, None) }, KEEP_3).await.unwrap();
+        };
+        publish("a", Some("42"), None).await;
+        publish("a", None, None).await;
+        publish("a", Some("43"), Some("42")).await;
+        publish("b", None, Some("42")).await;
+        publish("c", Some("43"), None).await;
+        let erased = engine.erase("42").await.unwrap();
+        assert_eq!(erased, Erased { publications: 3, channels: 2 });
+        let page = engine.history(&name("a"), None, 10, KEEP_3).await.unwrap();
+        assert_eq!((seqs(&page), page.unbroken), (vec![1, 2, 3], true));
+        let emptied: Vec<_> =
+            page.publications.iter().map(|it| (it.erased, it.data == Data::Json("null".into()))).collect();
+        assert_eq!(emptied, [(true, true), (false, false), (true, true)]);
+        assert!(page.publications.iter().all(|it| it.user.is_none() && it.subject.is_none()));
+        assert_eq!(engine.erase("42").await.unwrap(), Erased::default(), "there is nothing left");
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,6 +47,9 @@ pub trait Broker: Send + Sync {
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Empties every stored publication that a user wrote or is the subject of: its number stays, so that nobody sees a gap.
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>>;
+
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
@@ -67,6 +70,13 @@ pub struct Receipt {
     pub duplicate: bool,
     /// How safe it is: `memory`, `fsync` or `engine`.
     pub durable: &'static str,
+}
+
+/// What an erasure emptied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    pub publications: usize,
+    pub channels: usize,
 }
 
 /// A stretch of history, in order.

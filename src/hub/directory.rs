@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::outbox::Outbox;
 use crate::channel::ConnectionId;
@@ -23,6 +24,15 @@ pub struct Known {
     pub user: Option<Arc<str>>,
     /// When it came, in milliseconds since the Unix epoch.
     pub since: u64,
+    pub proof: Proof,
+}
+
+/// By what a client was let in, as far as that can be taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    pub issued_at: Option<SystemTime>,
+    /// Its own name, if it has one.
+    pub id: Option<Arc<str>>,
 }
 
 /// A connection's place in the directory; dropping it takes the connection out.
@@ -35,8 +45,12 @@ pub struct Listed {
 
 impl Directory {
     pub fn list(self: &Arc<Self>, outbox: &Arc<Outbox>, user: Option<Arc<str>>) -> Listed {
+        if let Some(user) = &user {
+            outbox.belongs_to(user);
+        }
         let mut entries = self.lock();
-        let known = Known { outbox: outbox.clone(), user: user.clone(), since: crate::channel::now() };
+        let proof = Proof::default();
+        let known = Known { outbox: outbox.clone(), user: user.clone(), since: crate::channel::now(), proof };
         entries.connections.insert(outbox.id, known);
         if let Some(user) = &user {
             entries.users.entry(user.clone()).or_default().push(outbox.id);
@@ -61,6 +75,11 @@ impl Directory {
         self.lock().connections.get(&id).cloned()
     }
 
+    /// Every connection that is meant.
+    pub fn find(&self, is_meant: impl Fn(&Known) -> bool) -> Vec<Arc<Outbox>> {
+        self.lock().connections.values().filter(|it| is_meant(it)).map(|it| it.outbox.clone()).collect()
+    }
+
     pub fn all(&self) -> Vec<Arc<Outbox>> {
         self.lock().connections.values().map(|it| it.outbox.clone()).collect()
     }
@@ -75,6 +94,15 @@ impl Directory {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().expect("nothing panics under the directory's lock")
+    }
+}
+
+impl Listed {
+    /// By what it was let in, from now on.
+    pub fn prove(&self, proof: Proof) {
+        if let Some(known) = self.directory.lock().connections.get_mut(&self.id) {
+            known.proof = proof;
+        }
     }
 }
 

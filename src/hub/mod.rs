@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
-pub use directory::{Directory, Known, Listed};
+pub use directory::{Directory, Known, Listed, Proof};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
 pub use outbox::{Handed, Outbox};
 pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
@@ -35,7 +35,7 @@ pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
 use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
 use inbox::{Inbox, Order};
@@ -140,6 +140,11 @@ impl Hub {
 
     pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
         self.broker.delete_history(channel).await
+    }
+
+    /// Empties what the engine stores of a user.
+    pub async fn erase(&self, user: &str) -> Result<Erased, Error> {
+        self.broker.erase(user).await
     }
 
     /// A name for a new connection of this node.

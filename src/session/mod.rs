@@ -10,6 +10,7 @@ mod metrics;
 mod open;
 pub mod permission;
 mod publish;
+mod revoke;
 mod subscribe;
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use arc_swap::access::DynAccess;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::auth::{Identity, Tickets, Verifier};
+use crate::auth::{Identity, Keep, Refused, Revocations, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
@@ -32,6 +33,7 @@ use limits::Bucket;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
+pub use revoke::{Erasure, Forgets, NotErased};
 
 /// What a command is judged by, all of one generation.
 pub struct Policy {
@@ -45,6 +47,8 @@ pub struct Policy {
     /// Clients without a token are let in or not by the connect webhook.
     pub ask_connect: bool,
     pub limits: Limits,
+    /// How long and how many revocations are kept.
+    pub revocations: Keep,
 }
 
 /// The policy of the current generation.
@@ -75,6 +79,10 @@ pub struct Sessions {
     hub: Arc<Hub>,
     policy: CurrentPolicy,
     tickets: Tickets<Ticket>,
+    revocations: Revocations,
+    others: revoke::Others,
+    /// A token was seen that outlives its revocation.
+    has_complained: AtomicBool,
     gate: Gate,
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
@@ -116,7 +124,7 @@ pub struct Session {
     answers: Mutex<Option<Vec<Reply>>>,
     /// What the connect webhook still wants done once the client is greeted.
     verdict: Option<Box<Verdict>>,
-    _listed: Listed,
+    listed: Listed,
     _counted: metrics::Connected,
 }
 
@@ -127,11 +135,30 @@ struct Followed {
 }
 
 impl Sessions {
-    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
+    /// `others` keep something of users too, and forget it when one is erased.
+    pub fn new(
+        hub: Arc<Hub>,
+        policy: CurrentPolicy,
+        metrics: Metrics,
+        revocations: Revocations,
+        others: Vec<Arc<dyn Forgets>>,
+    ) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
         let gate = Gate::new(policy.load().limits.handshakes);
         let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
-        Arc::new(Self { hub, policy, tickets, gate, metrics, generation, is_closing })
+        let has_complained = AtomicBool::new(false);
+        Arc::new(Self {
+            hub,
+            policy,
+            tickets,
+            revocations,
+            others,
+            has_complained,
+            gate,
+            metrics,
+            generation,
+            is_closing,
+        })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -278,6 +305,7 @@ impl Session {
             return refuse(self, "tokens are not used here".into());
         };
         let who = match verifier.verify(token).await {
+            Ok(who) if self.shared.trust(&who).is_err() => return refuse(self, Refused::Revoked.to_string()),
             Ok(who) => who,
             Err(refused) => return refuse(self, refused.to_string()),
         };
@@ -293,6 +321,11 @@ impl Session {
                     return self.say(&error.about(None, reference));
                 }
             }
+        }
+        self.listed.prove(revoke::proof_of(&self.who));
+        // Once more: who looked for connections of a token that was just revoked did not know it was this one's.
+        if self.shared.trust(&self.who).is_err() {
+            return self.end(Close::REVOKED);
         }
         self.is_expiry_told = false;
         self.leave_forbidden(policy).await;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply};
+use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply, revoke};
 use crate::auth::{Identity, Refused};
 use crate::hub::Outbox;
 use crate::protocol::{Close, Code, Reply};
@@ -68,10 +68,12 @@ impl Sessions {
         })?;
         let Admitted { who, forwarded, lane, state, verdict } = admitted;
         let listed = self.hub.directory().list(outbox, who.user.clone());
-        // Once more: who was not listed yet when everybody was sent away is turned away here.
+        listed.prove(revoke::proof_of(&who));
+        // Once more: who was not listed yet when everybody was sent away, or a user was, is turned away here.
         self.stay()?;
+        self.trust(&who)?;
         Ok(Box::new(Session {
-            _listed: listed,
+            listed,
             _counted: self.metrics.connected(hello.transport),
             shared: self.clone(),
             outbox: outbox.clone(),
@@ -107,6 +109,15 @@ impl Sessions {
 
     /// By ticket or token; none means that neither was shown.
     async fn identify(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
+        let identified = self.read(policy, hello).await?;
+        if let Some((who, _)) = &identified {
+            self.trust(who)?;
+            self.complain_of_lasting(policy, who);
+        }
+        Ok(identified)
+    }
+
+    async fn read(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
         if let Some(ticket) = &hello.ticket {
             let Some(Ticket { who, forwarded }) = self.tickets.redeem(ticket) else {
                 return Err(TurnedAway::InvalidToken(Refused::Malformed("the ticket is not known, used or too old")));
