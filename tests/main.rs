@@ -11,6 +11,7 @@ mod push;
 mod server;
 mod session;
 mod sse;
+mod storms;
 mod support;
 mod tls;
 mod upgrades;

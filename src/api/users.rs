@@ -43,6 +43,7 @@ where
         return Err(Problem::bad_request("`before` lies in the future; it is in milliseconds"));
     }
     let closed = sessions.revoke_user(user, before).map_err(full)?;
+    settled(sessions).await?;
     let since = before.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     Ok(applied(sessions, closed, &format!("tokens from before {since}")))
 }
@@ -57,6 +58,7 @@ where
         return Err(Problem::bad_request("`jti` is missing, empty or too long"));
     };
     let closed = sessions.revoke_token(&jti).map_err(full)?;
+    settled(sessions).await?;
     Ok(applied(sessions, closed, &format!("the token {jti:?}")))
 }
 
@@ -67,6 +69,7 @@ pub(super) async fn erase(user: &str, sessions: &Sessions) -> Result<Response<Bo
         NotErased::NoRoom(error) => full(error),
         error @ NotErased::Stored(_) => Problem::unavailable(error.to_string()),
     })?;
+    settled(sessions).await?;
     let erased = by_kind(&erasure);
     let outcome = Value::Object(erased.clone()).to_string();
     let answer = json!({ "user": user, "applied": [sessions.hub().node()], "away": [], "erased": erased });
@@ -91,6 +94,17 @@ fn by_kind(erasure: &Erasure) -> Map<String, Value> {
 fn applied(sessions: &Sessions, closed: usize, what: &str) -> Response<Body> {
     let answer = json!({ "applied": [sessions.hub().node()], "away": [], "closed": closed });
     Outcome::of(super::json(StatusCode::OK, &answer), format!("{what}, {closed} connections closed"))
+}
+
+async fn settled(sessions: &Sessions) -> Result<(), Problem> {
+    match sessions.is_settled().await {
+        true => Ok(()),
+        false => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The revocation could not be stored",
+            "it holds until this process ends; repeat the call",
+        )),
+    }
 }
 
 fn named(user: &str) -> Result<&str, Problem> {

@@ -35,6 +35,7 @@ pub(super) fn server(config: &Config) -> server::Policy {
         trusted_proxies: config.trusted_proxies.iter().map(|it| it.0).collect(),
         max_connections: config.limits.connections,
         max_connections_per_ip: config.limits.connections_per_ip,
+        refusal: transport::no_room,
         ..server::Policy::default()
     }
 }

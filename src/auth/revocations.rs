@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Identity;
@@ -49,6 +50,8 @@ pub struct Keep {
 #[error("{0} revocations are kept already, as many as `auth.revocations.most` allows")]
 pub struct NoRoom(pub usize);
 
+/// A disk that takes longer has not stored it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// How often what is over is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -96,6 +99,11 @@ impl Revocations {
         let value = serde_json::to_vec(&entry).expect("numbers can be written into memory");
         self.records.put(Shelf::Revocations, &name(key), value);
         Ok(())
+    }
+
+    /// Resolves once all of them are as safe as the node's data; false means that they hold in this process alone.
+    pub async fn settled(&self) -> bool {
+        timeout(SETTLED_WITHIN, self.records.settled()).await.unwrap_or(false)
     }
 
     pub fn is_revoked(&self, who: &Identity) -> bool {

@@ -74,6 +74,11 @@ impl Sessions {
         Ok(Erasure { connections, tickets, verdicts, checkpoints, publications, channels, others })
     }
 
+    /// Whether what was revoked so far outlives this process, as far as anything here does.
+    pub async fn is_settled(&self) -> bool {
+        self.revocations.settled().await
+    }
+
     pub(super) fn trust(&self, who: &Identity) -> Result<(), TurnedAway> {
         match self.revocations.is_revoked(who) {
             true => Err(TurnedAway::InvalidToken(Refused::Revoked)),
