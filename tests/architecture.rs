@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("server", "peer"),
     ("session", "hub webhook auth protocol channel records"),
     ("webhook", "auth backend channel records"),
-    ("auth", "backend channel"),
+    ("auth", "backend channel records"),
     ("hub", "engine protocol channel"),
     ("engine", "channel records"),
     ("protocol", "channel"),

@@ -31,7 +31,7 @@ pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
 pub use directory::{Directory, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox, Owner, Seen, Sent};
+pub use outbox::{Handed, Outbox, Owner, Proof, Seen, Sent};
 pub use presence::{Present, Roll};
 pub use rules::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;

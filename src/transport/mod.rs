@@ -3,6 +3,7 @@
 
 mod body;
 mod credentials;
+mod no_room;
 mod origin;
 mod poll;
 mod posts;
@@ -24,6 +25,7 @@ use crate::protocol::{Code, Codec, Reply};
 use crate::session::{Sessions, Transport, TurnedAway};
 pub use body::Body;
 pub use credentials::TokenSource;
+pub use no_room::no_room;
 pub use origin::Origins;
 use poll::Polls;
 use posts::Posts;
