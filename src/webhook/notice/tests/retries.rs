@@ -78,6 +78,8 @@ async fn while_the_breaker_is_open_notices_wait_and_one_finds_out_when_it_is_ove
     pass(Duration::from_secs(20)).await;
     let probes = bench.backend.requests().len();
     assert!((3..=5).contains(&probes), "one every five seconds, not {probes}");
+    let held = r#"webhook_duration_seconds_count{event="disconnect",outcome="open"} 15"#;
+    assert!(bench.metric(held), "those in the other slots when it opened, and none runs against it later");
     bench.backend.always(Take::Status(200));
     pass(Duration::from_secs(40)).await;
     let told: HashSet<_> = bench.backend.bodies().iter().map(|it| it["id"].to_string()).collect();
