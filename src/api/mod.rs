@@ -5,6 +5,8 @@ mod announce;
 mod body;
 mod connections;
 mod dead;
+mod describe;
+mod explain;
 mod inspect;
 mod metrics;
 mod problem;
@@ -13,6 +15,7 @@ mod receipt;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
-use crate::webhook::Notices;
+use crate::webhook::{Event, Notices};
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -40,6 +43,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Settings {
     pub keys: ApiKeys,
     pub rules: Arc<Rules>,
+    /// What the backend is asked about.
+    pub asked: Vec<Event>,
     /// The largest publication, in bytes.
     pub max_publication: usize,
 }
@@ -62,10 +67,12 @@ enum Route {
     Channel(ChannelName),
     History(ChannelName),
     DeleteHistory(ChannelName),
+    Members(ChannelName),
     Connections,
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
+    Explain,
     DeadLetters,
     ReplayDeadLetters,
     OpenApi,
@@ -84,10 +91,12 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/channels/{channel}", Some(Scope::Read)),
     ("GET", "/channels/{channel}/history", Some(Scope::Read)),
     ("DELETE", "/channels/{channel}/history", Some(Scope::Admin)),
+    ("GET", "/channels/{channel}/members", Some(Scope::Read)),
     ("GET", "/connections", Some(Scope::Read)),
     ("GET", "/connections/{id}", Some(Scope::Read)),
-    ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
-    ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("POST", "/connections/{id}/disconnect", Some(Scope::Push)),
+    ("POST", "/users/{id}/disconnect", Some(Scope::Push)),
+    ("GET", "/explain", Some(Scope::Read)),
     ("GET", "/webhooks/dead", Some(Scope::Read)),
     ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
@@ -111,10 +120,12 @@ impl Route {
             ("GET", ["channels", name]) => Self::Channel(channel(name)?),
             ("GET", ["channels", name, "history"]) => Self::History(channel(name)?),
             ("DELETE", ["channels", name, "history"]) => Self::DeleteHistory(channel(name)?),
+            ("GET", ["channels", name, "members"]) => Self::Members(channel(name)?),
             ("GET", ["connections"]) => Self::Connections,
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("GET", ["explain"]) => Self::Explain,
             ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
             ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
             ("GET", ["openapi.json"]) => Self::OpenApi,
@@ -125,11 +136,9 @@ impl Route {
 
     fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Push => Some(Scope::Push),
-            Self::DeleteHistory(_)
-            | Self::DisconnectConnection(_)
-            | Self::DisconnectUser(_)
-            | Self::ReplayDeadLetters => Some(Scope::Admin),
+            // A backend that may speak to a client may also send it away.
+            Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
+            Self::DeleteHistory(_) | Self::ReplayDeadLetters => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -177,12 +186,14 @@ impl Api {
         match route {
             Route::Push => push::push(request, &query, self, settings).await,
             Route::Tail => tail::tail(&query, &self.hub, settings).await,
-            Route::Channels => inspect::channels(&query, &self.hub),
+            Route::Channels => inspect::channels(&query, &self.hub).await,
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
+            Route::Members(channel) => inspect::members(&channel, &query, &self.hub, settings).await,
             Route::Connections => connections::list(&query, &self.hub).await,
-            Route::Connection(id) => connections::one(id, &self.hub),
+            Route::Connection(id) => connections::one(id, &self.hub, settings).await,
+            Route::Explain => explain::explain(&query, &self.hub, settings).await,
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
             Route::DeadLetters => dead::list(&query, &self.notices),

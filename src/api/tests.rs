@@ -11,8 +11,8 @@ use super::*;
 use crate::auth::ApiKey;
 use crate::channel::{Draft, Pattern, Position, Retention};
 use crate::drain::Drain;
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
-use crate::hub::{Access, Directory, Listed, Outbox, Publish, Rule, Subscription, WhenSlow};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
+use crate::hub::{Access, Directory, Listed, Outbox, Owner, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
 
@@ -39,8 +39,9 @@ impl Bench {
         let deflate = Box::new(arc_swap::access::Constant(Deflate::default()));
         let hub = Hub::open_over(2, deflate, |deliver: Arc<dyn Deliver>, _| {
             let day = Duration::from_secs(86_400);
-            let settings = engine::Settings { positions: day, channels: 10_000, idempotency: day };
-            let engine = Arc::new(Flaky::over(engine::open(settings, deliver)));
+            let settings =
+                engine::Settings { positions: day, channels: 10_000, idempotency: day, idempotency_ids: 100_000 };
+            let engine = Arc::new(Flaky::over(Arc::new(engine::Memory::new(settings, deliver))));
             flaky.insert(engine).clone()
         });
         let mut registry = Registry::default();
@@ -57,12 +58,14 @@ impl Bench {
             publish: Publish::default(),
             history: Retention { size: 100, ttl: Duration::from_secs(600) },
             when_slow: WhenSlow::DropOldest,
+            presence: None,
         };
         let (drain, _) = Drain::new();
         let notices = Notices::new(Box::new(|| None), "tests", Arc::new(crate::records::Forgetful), &mut registry);
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
             rules: Arc::new(Rules::new(vec![rule])),
+            asked: vec![Event::Publish],
             max_publication: MAX_PUBLICATION,
         };
         Self {
@@ -157,7 +160,7 @@ pub(super) struct Client {
 
 impl Client {
     pub fn listed(mut self, directory: &Arc<Directory>, user: &str) -> Self {
-        self._listed = Some(directory.list(&self.outbox, Some(user.into())));
+        self._listed = Some(directory.list(&self.outbox, Owner::new(Some(user.into()), [127, 0, 0, 1].into(), None)));
         self
     }
 
@@ -233,6 +236,10 @@ impl Broker for Flaky {
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         self.memory.delete_history(channel)
+    }
+
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        self.memory.erase(user)
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::channel::Retention;
 use crate::config::{self, Config, OneOrMany};
-use crate::hub::{Access, Publish, Rule, Rules, WhenSlow};
+use crate::hub::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 use crate::protocol::wire::Deflate;
 use crate::transport::{Heartbeat, Origins, TokenSource};
 use crate::{auth, backend, engine, proxy, server, session, transport, webhook};
@@ -112,6 +112,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::DropOldest => WhenSlow::DropOldest,
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
+        presence: it.presence.then_some(Attendance { max_members: it.max_members }),
     }
 }
 
@@ -135,6 +136,7 @@ pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
         audience: jwt.audience.0.clone(),
         leeway: jwt.leeway.0,
         user_claim: jwt.user_claim.0.clone(),
+        info_claim: jwt.info_claim.clone(),
     }
 }
 
@@ -225,10 +227,29 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         positions: config.positions.0,
         channels: config.limits.channels,
         idempotency: config.api.idempotency.0,
+        idempotency_ids: config.limits.idempotency_ids,
     }
 }
 
-/// What the drain waits for at most.
-pub(super) fn drain(config: &Config) -> (Duration, Duration) {
-    (config.drain.delay.0, config.drain.deadline.0)
+/// None where everything lives in memory alone.
+pub(super) fn data(config: &Config) -> Option<engine::Data> {
+    let data = config.data.as_ref()?;
+    let fsync = match data.fsync {
+        config::Fsync::EachSecond => engine::Fsync::EachSecond,
+        config::Fsync::Always => engine::Fsync::Always,
+    };
+    Some(engine::Data { path: data.path.clone(), fsync })
+}
+
+/// How long each part of the drain takes.
+pub(super) struct Drain {
+    pub(super) delay: Duration,
+    pub(super) spread: Duration,
+    /// From the very beginning.
+    pub(super) deadline: Duration,
+}
+
+pub(super) fn drain(config: &Config) -> Drain {
+    let drain = &config.drain;
+    Drain { delay: drain.delay.0, spread: drain.spread.0, deadline: drain.deadline.0 }
 }

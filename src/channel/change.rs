@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use super::ChannelName;
 
-/// Something about a channel that is not a publication.
+/// What happened to a channel's subscribers and members, for whoever tells the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The first subscriber on this node came.
     Occupied { channel: ChannelName },
-    /// The last one left.
+    /// The last subscriber on this node went.
     Vacated { channel: ChannelName },
-    /// The user's first connection came to a channel with presence.
+    /// The first connection of a user came, on this node.
     Joined { channel: ChannelName, user: Arc<str> },
-    /// The user's last connection left it.
+    /// The last connection of a user went, on this node.
     Left { channel: ChannelName, user: Arc<str> },
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
+use super::Changes;
 use crate::channel::{Change, ChannelName};
 use crate::engine::{Broker, Error};
 
@@ -8,15 +9,12 @@ use crate::engine::{Broker, Error};
 pub(super) struct Follows {
     counts: Mutex<HashMap<ChannelName, u32>>,
     broker: Arc<dyn Broker>,
-    on_change: Arc<OnChange>,
+    changes: Changes,
 }
 
-/// Who is told of changes; nobody before it is set.
-pub(super) type OnChange = OnceLock<Box<dyn Fn(Change) + Send + Sync>>;
-
 impl Follows {
-    pub(super) fn new(broker: Arc<dyn Broker>, on_change: Arc<OnChange>) -> Self {
-        Self { counts: Mutex::default(), broker, on_change }
+    pub(super) fn new(broker: Arc<dyn Broker>, changes: Changes) -> Self {
+        Self { counts: Mutex::default(), broker, changes }
     }
 
     pub(super) async fn add(&self, channel: &ChannelName) -> Result<(), Error> {
@@ -26,7 +24,7 @@ impl Follows {
             *count += 1;
             let is_first = *count == 1;
             if is_first {
-                // Under the lock, so that changes are told in the order they happened.
+                // Under the lock, as below: told in the order it happens.
                 self.tell(Change::Occupied { channel: channel.clone() });
             }
             is_first
@@ -50,7 +48,7 @@ impl Follows {
     }
 
     fn tell(&self, change: Change) {
-        if let Some(tell) = self.on_change.get() {
+        if let Some(tell) = self.changes.get() {
             tell(change);
         }
     }
@@ -95,12 +93,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_and_the_last_follower_are_told_and_nobody_in_between() {
-        let (told, on_change) = (Arc::new(Mutex::new(Vec::new())), Arc::<OnChange>::default());
+        let (told, changes) = (Arc::new(Mutex::new(Vec::new())), Changes::default());
         let hear = told.clone();
-        on_change.get_or_init(|| Box::new(move |change| hear.lock().unwrap().push(change)));
+        changes.get_or_init(|| Box::new(move |change| hear.lock().unwrap().push(change)));
         let day = Duration::from_secs(86_400);
-        let settings = engine::Settings { positions: day, channels: 10, idempotency: day };
-        let follows = Follows::new(engine::open(settings, Arc::new(Nobody)), on_change);
+        let settings = engine::Settings { positions: day, channels: 10, idempotency: day, idempotency_ids: 10 };
+        let follows = Follows::new(Arc::new(engine::Memory::new(settings, Arc::new(Nobody))), changes);
         let channel = ChannelName::parse("room.5").unwrap();
         let heard = || std::mem::take(&mut *told.lock().unwrap());
         follows.add(&channel).await.unwrap();

@@ -3,17 +3,20 @@
 //! to say goes to its [`Outbox`].
 
 mod apply;
+mod farewell;
+mod gate;
 mod limits;
 mod metrics;
 mod open;
 mod parting;
 pub mod permission;
+mod presence;
 mod publish;
 mod subscribe;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -23,11 +26,12 @@ use tokio::time::Instant;
 
 use crate::auth::{Identity, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
-use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
+use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
 use crate::webhook::{Connection, Event, Forwarded, Lane, Notices, Question, Verdict, Webhooks};
+use gate::Gate;
+use limits::Bucket;
 pub use limits::Limits;
-use limits::{Bucket, Gate};
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
 
@@ -78,6 +82,8 @@ pub struct Sessions {
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
     generation: AtomicU64,
+    /// Everybody is being sent away, and nobody is let in any more.
+    is_closing: AtomicBool,
 }
 
 /// What a ticket stands for.
@@ -106,6 +112,8 @@ pub struct Session {
     since: Instant,
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
+    /// Channels whose members the client is to be told anew.
+    listing: Vec<ChannelName>,
     bucket: Bucket,
     /// The generation its subscriptions were last checked against.
     checked: u64,
@@ -119,6 +127,8 @@ pub struct Session {
 }
 
 struct Followed {
+    /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
+    present: Option<Box<Present>>,
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
@@ -129,8 +139,9 @@ struct Followed {
 impl Sessions {
     pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, notices: Arc<Notices>, metrics: Metrics) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
-        let gate = Gate::new(&policy.load().limits);
-        Arc::new(Self { hub, policy, notices, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
+        let gate = Gate::new(policy.load().limits.handshakes);
+        let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
+        Arc::new(Self { hub, policy, notices, tickets, gate, metrics, generation, is_closing })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -215,6 +226,7 @@ impl Session {
             Command::History { channel, since, limit, reference } => {
                 self.history(&policy, channel, since, limit, reference).await;
             }
+            Command::Presence { channel, limit, reference } => self.presence(channel, limit, reference).await,
             Command::Refresh { token, reference } => self.refresh(&policy, &token, reference).await,
             Command::Auth { token } => self.refresh(&policy, &token, None).await,
             Command::Ping => self.say(&Reply::Pong { timestamp: channel::now() }),
@@ -265,6 +277,7 @@ impl Session {
         }
         self.checked = policy.number;
         self.leave_forbidden(policy).await;
+        self.obey_presence(policy).await;
     }
 
     /// A new token for the running session: the same user, perhaps other grants.
@@ -339,7 +352,14 @@ impl Session {
         let mut answers = self.answers.lock().expect("nothing panics under this lock");
         if let Some(answers) = answers.as_mut() {
             answers.push(reply.clone());
-            if matches!(reply, Reply::Ack { .. } | Reply::Error(_) | Reply::History { .. } | Reply::Pong { .. }) {
+            if matches!(
+                reply,
+                Reply::Ack { .. }
+                    | Reply::Error(_)
+                    | Reply::History { .. }
+                    | Reply::Presence { .. }
+                    | Reply::Pong { .. }
+            ) {
                 return;
             }
         }

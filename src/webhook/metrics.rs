@@ -14,6 +14,7 @@ use super::breaker;
 pub struct Metrics {
     duration: Family<Labels, Histogram, fn() -> Histogram>,
     pub(super) remembered: Counter,
+    pub(super) coalesced: Counter,
     pub(super) in_flight: Gauge,
     pub(super) waiting: Gauge,
     pub(super) breaker: breaker::Metrics,
@@ -51,6 +52,7 @@ impl Metrics {
         let metrics = Self {
             duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             remembered: Counter::default(),
+            coalesced: Counter::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             breaker: breaker::Metrics::default(),
@@ -60,8 +62,10 @@ impl Metrics {
             "Time from a question or notice to the backend until its answer, waiting included",
             metrics.duration.clone(),
         );
-        let help = "Subscribe questions answered from a remembered verdict";
+        let help = "Questions answered from a remembered verdict";
         registry.register("webhook_remembered", help, metrics.remembered.clone());
+        let help = "Connect questions answered together with another of the same words";
+        registry.register("webhook_coalesced", help, metrics.coalesced.clone());
         registry.register(
             "webhook_in_flight",
             "Questions and notices the backend is answering",

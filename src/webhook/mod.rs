@@ -18,13 +18,14 @@ mod reply;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trace;
 mod turns;
 mod verdict;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -48,6 +49,7 @@ pub use push::{Push, Target};
 pub use question::{Connection, Handshake, Lane, Question};
 use remembered::Remembered;
 pub use signature::{InvalidSecret, Mismatch, Signing};
+use together::{Together, Turn};
 use turns::Asker;
 pub use verdict::{Action, Disconnect, Invalid, Limits, Refusal, Verdict};
 
@@ -133,6 +135,7 @@ pub struct Webhooks {
     signing: Signing,
     delivery: Delivery,
     remembered: Remembered,
+    together: Together,
     complaints: Complaints,
     metrics: Metrics,
 }
@@ -186,6 +189,7 @@ impl Webhooks {
             signing,
             delivery: Delivery::new(exchange, destination, limits),
             remembered: Remembered::new(MAX_REMEMBERED),
+            together: Together::new(),
             complaints: Complaints::default(),
             metrics: metrics.clone(),
             settings,
@@ -217,9 +221,10 @@ impl Webhooks {
         let this = self.clone();
         let event = question.event();
         let key = match question {
-            Question::Subscribe { channel } => Some(Remembered::key(connection, channel)),
+            Question::Subscribe { channel } => Some(Remembered::subscribe(connection, channel)),
             _ => None,
         };
+        let user = key.and(connection.user).map(Arc::<str>::from);
         let asked = match key.and_then(|it| self.remembered.recall(&it)) {
             Some(verdict) => Err(verdict),
             None => Ok(self.request(connection, lane, question)),
@@ -237,11 +242,58 @@ impl Webhooks {
                 }
             };
             let answer = this.answer(event, request, asker, &id).await;
-            if let (Some(key), Answer::Verdict(verdict)) = (key, &answer) {
-                this.remembered.keep(key, verdict);
+            if let (Some(key), Answer::Verdict(verdict)) = (key, &answer)
+                && verdict.is_plain()
+            {
+                this.remembered.keep(key, user.as_deref(), verdict);
             }
             answer
         }
+    }
+
+    /// Asks whether a client may connect, together with all who ask the same at that moment, or not at all while an answer
+    /// with a `ttl` holds. Such an answer was asked for one of them, under its connection's id.
+    pub async fn ask_to_connect(
+        self: &Arc<Self>,
+        connection: &Connection<'_>,
+        lane: &mut Lane,
+        handshake: Handshake<'_>,
+    ) -> Answer {
+        let key = Remembered::connect(connection, &handshake);
+        if let Some(verdict) = self.remembered.recall(&key) {
+            self.metrics.remembered.inc();
+            return Answer::Verdict(Box::new(verdict));
+        }
+        let question = Question::Connect(handshake);
+        let turn = self.together.join(key, || {
+            let (this, asking) = (self.clone(), self.ask(connection, lane, &question));
+            Box::pin(async move {
+                let answer = asking.await;
+                if let Answer::Verdict(verdict) = &answer
+                    && verdict.may_be_shared()
+                {
+                    this.remembered.keep(key, None, verdict);
+                }
+                this.together.done(&key, &answer);
+                answer
+            })
+        });
+        let asking = match turn {
+            Turn::First(asking) => return asking.await,
+            Turn::Second(asking) => asking,
+        };
+        let answer = asking.await;
+        if together::is_for_all(&answer) {
+            self.metrics.coalesced.inc();
+            return answer;
+        }
+        self.ask(connection, lane, &question).await
+    }
+
+    /// Forgets every verdict on a user, and how many there were. What the backend is being asked now is kept for nobody.
+    pub fn forget(&self, user: &str) -> usize {
+        self.together.forget();
+        self.remembered.forget(user)
     }
 
     fn request(&self, connection: &Connection, lane: &mut Lane, question: &Question) -> (String, Request<Bytes>) {
@@ -284,9 +336,9 @@ impl Webhooks {
     }
 
     async fn answer(&self, event: Event, request: Request<Bytes>, asker: Asker, id: &str) -> Answer {
-        let begun = Instant::now();
+        let (begun, asked_at) = (Instant::now(), SystemTime::now());
         let limits = Limits { data: self.settings.max_data, state: MAX_STATE };
-        let (outcome, answer) = match self.delivery.send(request, asker, &self.metrics).await {
+        let (outcome, mut answer) = match self.delivery.send(request, asker, &self.metrics).await {
             Ok((response, permit)) => {
                 let read = reply::read(&response, id, limits);
                 match reply::failure(response.status(), read.as_ref().err()) {
@@ -301,6 +353,9 @@ impl Webhooks {
             Err(error) => (error.outcome(), self.unasked(event, id, &error)),
         };
         self.metrics.answered(event.name(), outcome, begun.elapsed());
+        if let Answer::Verdict(verdict) = &mut answer {
+            verdict.asked_at = Some(asked_at);
+        }
         answer
     }
 

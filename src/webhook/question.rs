@@ -180,7 +180,7 @@ fn write_headers(json: &mut Object, forwarded: &Forwarded) {
 }
 
 /// A query without what would let its reader connect in the client's place.
-fn without_credentials(query: &str) -> String {
+pub(super) fn without_credentials(query: &str) -> String {
     let is_credential = |name: &str| matches!(&*percent_decoded(name), b"token" | b"ticket");
     let kept = query.split('&').filter(|pair| !is_credential(pair.split('=').next().unwrap_or_default()));
     kept.collect::<Vec<_>>().join("&")
