@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use outrigger::app::App;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
@@ -261,6 +262,30 @@ async fn a_notice_outlives_whatever_a_backend_does_to_it() {
     until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 1"#).await;
     until_metrics_have(&app, "outrigger_webhook_breaker_state 0").await;
     assert!(metrics(&app).await.contains("outrigger_webhook_breaker_opened_total 1"), "{}", metrics(&app).await);
+}
+
+#[tokio::test]
+async fn a_backend_that_was_killed_hears_of_it_once_it_is_back() {
+    // Bound and not listening: the port is nobody else's, and whoever connects is refused.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let quickly = "retry: { max_delay: 10ms }, breaker: { failures: 3, open: 10ms }";
+    let url = format!("http://{address}");
+    let app = App::start(settings::loaded(&url, &webhooks("disconnect", quickly))).await.unwrap();
+    let app = TestApp::over(app).await;
+    drop(app.client("42", &[]).await);
+    until_metrics_have(&app, "outrigger_webhook_breaker_opened_total 1").await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let _backend = RawBackend::over(socket.listen(8).unwrap(), move |_, mut connection| {
+        let tell = tell.clone();
+        async move {
+            let _ = tell.send(connection.read_head().await);
+            let _ = connection.stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    });
+    assert!(soon("the notice", told.recv()).await.unwrap().contains("outrigger-event: disconnect"));
+    until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 1"#).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! it, under one short lock. A publication is written at once when nothing is waiting; only what the kernel refuses is
 //! queued, bounded in bytes. Control answers never wait behind data.
 
+mod ending;
 mod entry;
 mod fetched;
 mod news;
@@ -260,16 +261,6 @@ impl Outbox {
             Some(wire) => wire.poll_close(cx),
             None => Poll::Ready(Ok(())),
         }
-    }
-
-    /// Notes how the connection is ended, by whichever side; the first word counts.
-    pub fn note_end(&self, close: &Close) {
-        self.lock().ends_with(close);
-    }
-
-    /// How the connection was ended. Nothing where it just broke off.
-    pub fn end(&self) -> Option<Close> {
-        self.lock().closing.as_deref().cloned()
     }
 
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
