@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod doctor;
 mod explain;
 mod operate;
 mod poll;
