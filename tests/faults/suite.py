@@ -1,0 +1,90 @@
+"""Runs scenarios one after the other and sums up. Exits with 1 if a promise was broken."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from scenarios import SCENARIOS
+from stage import Stage
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Breaks things around a real node, and shows that nothing is lost without a word.")
+    parser.add_argument("--outrigger", metavar="BIN", help="the program; without it a release of this tree is built")
+    parser.add_argument("--seconds", type=float, default=10, help="of load and faults in each scenario (10)")
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
+    parser.add_argument("scenario", nargs="*", help="all of them if none is named")
+    return parser.parse_args()
+
+
+async def run(name, program, seconds):
+    """Whether it went well, and the line for the table."""
+    stage, begun = Stage(program, seconds), time.monotonic()
+    try:
+        await SCENARIOS[name](stage)
+    except Exception as error:
+        stage.failures.append(f"{type(error).__name__}: {error}")
+        if not isinstance(error, AssertionError):
+            stage.failures.append(traceback.format_exc().strip())
+    finally:
+        await stage.close()
+    return report(name, stage, time.monotonic() - begun)
+
+
+def report(name, stage, took):
+    is_well = not stage.failures
+    print(f"{'ok' if is_well else 'not ok'} - {name}: {SCENARIOS[name].__doc__}")
+    for note in stage.notes:
+        print(f"    {note}")
+    for failure in stage.failures:
+        print(f"    FAILED: {failure}")
+    if is_well:
+        shutil.rmtree(stage.folder)
+    elif stage.node:
+        print(f"    logs are in {stage.folder}; the last lines of the node's:")
+        for line in stage.node.last_words():
+            print(f"    | {line}")
+    sys.stdout.flush()
+    return is_well, row(name, stage, is_well, took)
+
+
+def row(name, stage, is_well, took):
+    verdict = getattr(stage, "verdict", None)
+    pushed = sum(stage.publisher.acknowledged.values()) if stage.publisher else 0
+    counts = [verdict.heard, verdict.told, verdict.missed, verdict.lost] if verdict else ["–"] * 4
+    return [name, pushed, *counts, "ok" if is_well else "FAILED", f"{took:.0f} s"]
+
+
+def table(rows):
+    head = ["scenario", "acknowledged", "heard", "gaps told", "missed by them", "lost", "", ""]
+    widths = [max(len(str(it[at])) for it in [head, *rows]) for at in range(len(head))]
+    for line in [head, *rows]:
+        cells = [str(it).ljust(width) if at == 0 else str(it).rjust(width) for at, (it, width) in enumerate(zip(line, widths))]
+        print("  ".join(cells).rstrip())
+
+
+def main():
+    wanted = arguments()
+    if wanted.list:
+        for name, function in SCENARIOS.items():
+            print(f"{name:16} {function.__doc__}")
+        return 0
+    unknown = set(wanted.scenario) - set(SCENARIOS)
+    if unknown:
+        print(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    program = str(Path(wanted.outrigger).resolve())
+    results = [asyncio.run(run(name, program, wanted.seconds)) for name in wanted.scenario or SCENARIOS]
+    print()
+    table([row for _, row in results])
+    failed = sum(not is_well for is_well, _ in results)
+    print(f"\n{len(results) - failed} of {len(results)} scenarios went well")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
