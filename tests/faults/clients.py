@@ -32,8 +32,7 @@ class Client:
         self.task = asyncio.create_task(self._live())
 
     async def stop(self):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await wire.end(self.task)
 
     async def _live(self):
         while True:
@@ -211,6 +210,8 @@ class EventStreamClient(Client):
             self.view.told(channel)
         elif event in ("closed", "failure"):
             self.ends.append(f"{event} {it['code']}")
+        elif event == "reconnect":
+            self.ends.append("reconnect")
 
 
 class PollClient(Client):
@@ -271,11 +272,11 @@ class Talker(WebSocketClient):
         self.answers = asyncio.Queue()
         self.acknowledged = 0
         self.refused = {}
-        self.is_talking = True
+        self.is_talking = False
         self.talk = None
 
-    def start(self):
-        super().start()
+    def begin(self):
+        self.is_talking = True
         self.talk = asyncio.create_task(self._talk())
 
     async def _talk(self):
@@ -309,7 +310,7 @@ class Talker(WebSocketClient):
         await self.talk
 
     async def stop(self):
-        self.talk.cancel()
+        await wire.end(self.talk)
         await super().stop()
 
     def on_message(self, it):

@@ -32,8 +32,7 @@ class Publisher:
 
     async def stop(self):
         for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+            await wire.end(task)
 
     async def _push_on(self, channel):
         http = wire.Http(self.port)
@@ -74,6 +73,17 @@ class Publisher:
             self.unknown += status == 504
             await asyncio.sleep(0.05)
 
+    def take_in(self, other):
+        """One book for both."""
+        self.acknowledged.update(other.acknowledged)
+        self.attempts += other.attempts
+        self.unknown += other.unknown
+        self.refused += other.refused
+        self.duplicates += other.duplicates
+        self.times += other.times
+        for name, count in other.durable.items():
+            self.durable[name] = self.durable.get(name, 0) + count
+
     def slowest(self, share=0.99):
         """Within so many milliseconds all but a hundredth of the pushes were acknowledged."""
         times = sorted(self.times)
@@ -99,8 +109,7 @@ class Visitor:
         self.task = asyncio.create_task(self._visit())
 
     async def stop(self):
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await wire.end(self.task)
 
     async def _visit(self):
         http = wire.Http(self.port)

@@ -26,34 +26,38 @@ class Stage:
         self.clients, self.talkers, self.others = [], [], []
         self.notes, self.failures = [], []
 
-    async def open(self, every=PUSH_EVERY, size=0, **changes):
-        """Everything runs, and every client follows its channels before the first push."""
+    async def open(self, **changes):
+        """Node, backend and clients. `changes` are sections of the configuration."""
         self.backend = Backend(self.folder)
         await self.backend.start()
         self.node = Node(self.program, self.folder, self.backend.port, changes)
         await self.node.start()
         self.visitor = Visitor(self.node.port)
-        self.publisher = Publisher(self.node.api_port, KEY, LOAD, every, size)
-        self.talkers = [Talker(f"talker {at}", self.node.port, token(f"talker-{at}"), f"talk.{at}") for at in range(TALKERS)]
+        self.publisher = Publisher(self.node.api_port, KEY, LOAD, PUSH_EVERY)
+        self.talkers = [
+            Talker(f"talker {at}", self.node.port, token(f"talker-{at}"), f"talk.{at}") for at in range(TALKERS)
+        ]
+        for talker in self.talkers:
+            talker.start()
         for kind in (WebSocketClient, EventStreamClient, PollClient):
             for at in range(OF_EACH_TRANSPORT):
-                self.add(kind, f"{kind.transport} {at}", self.node.port, [LOAD[at % 4], LOAD[(at + 1) % 4], f"talk.{at % TALKERS}"])
-        await self.until("every client follows its channels", lambda: all(it.is_following for it in self.everybody()))
-        self.publisher.start()
-        self.visitor.start()
+                channels = [LOAD[at % 4], LOAD[(at + 1) % 4], f"talk.{at % TALKERS}"]
+                self.add(kind, f"{kind.transport} {at}", self.node.port, channels)
 
     def add(self, kind, name, port, channels):
-        """One more client, which starts at once."""
-        if not self.talkers_run():
-            for it in self.talkers:
-                it.start()
+        """One more client, which comes at once."""
         client = kind(name, port, token(name.replace(" ", "-")), channels)
         client.start()
         self.clients.append(client)
         return client
 
-    def talkers_run(self):
-        return all(it.task for it in self.talkers)
+    async def begin(self):
+        """The load, once every client follows its channels: each of them is owed everything."""
+        await self.until("every client follows its channels", lambda: all(it.is_following for it in self.everybody()))
+        self.publisher.start()
+        self.visitor.start()
+        for talker in self.talkers:
+            talker.begin()
 
     def everybody(self):
         return [*self.clients, *self.talkers]
@@ -99,7 +103,7 @@ class Stage:
         self.judge(acknowledged)
         ledger = await self.node.ledger()
         self.expect(ledger.adds_up(), "the node's ledger does not add up")
-        self.note(ledger if self.node.starts == 1 else f"{ledger}; the {self.node.starts} starts before and after are not in it")
+        self.note(ledger if self.node.starts == 1 else f"{ledger}, since the last of {self.node.starts} starts")
         return ledger
 
     def judge(self, acknowledged):
@@ -120,12 +124,8 @@ class Stage:
         self.expect(self.verdict.disorder == 0, f"out of order: {self.verdict.examples}")
 
     async def close(self):
-        running = [it.stop() for it in [*self.everybody(), *self.others, self.publisher, self.visitor] if it and has_begun(it)]
-        await asyncio.gather(*running, return_exceptions=True)
+        running = [it for it in [*self.everybody(), *self.others, self.publisher, self.visitor] if it]
+        await asyncio.gather(*(it.stop() for it in running))
         for child in (self.node, self.backend):
             if child:
                 child.kill()
-
-
-def has_begun(it):
-    return bool(getattr(it, "task", None) or getattr(it, "tasks", None))

@@ -3,13 +3,20 @@
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
 
+import wire
 from scenarios import SCENARIOS
+from self_test import check_the_judge
 from stage import Stage
+
+
+# A scenario that takes so long, and ten times what it was given, hangs.
+LONGEST = 60
 
 
 def arguments():
@@ -24,13 +31,16 @@ def arguments():
 async def run(name, program, seconds):
     """Whether it went well, and the line for the table."""
     stage, begun = Stage(program, seconds), time.monotonic()
+    playing = asyncio.create_task(SCENARIOS[name](stage))
     try:
-        await SCENARIOS[name](stage)
-    except Exception as error:
-        stage.failures.append(f"{type(error).__name__}: {error}")
-        if not isinstance(error, AssertionError):
-            stage.failures.append(traceback.format_exc().strip())
+        await asyncio.wait([playing], timeout=LONGEST + 10 * seconds)
+        if not playing.done():
+            stage.failures.append(f"did not end; it is at {playing.get_stack()[-1]}")
+        elif error := playing.exception():
+            is_expected = isinstance(error, AssertionError)
+            stage.failures.append(str(error) if is_expected else "".join(traceback.format_exception(error)).strip())
     finally:
+        await wire.end(playing)
         await stage.close()
     return report(name, stage, time.monotonic() - begun)
 
@@ -60,7 +70,7 @@ def row(name, stage, is_well, took):
 
 
 def table(rows):
-    head = ["scenario", "acknowledged", "heard", "gaps told", "missed by them", "lost", "", ""]
+    head = ["scenario", "acknowledged", "heard", "gaps told", "publications in them", "lost", "", ""]
     widths = [max(len(str(it[at])) for it in [head, *rows]) for at in range(len(head))]
     for line in [head, *rows]:
         cells = [str(it).ljust(width) if at == 0 else str(it).rjust(width) for at, (it, width) in enumerate(zip(line, widths))]
@@ -77,6 +87,9 @@ def main():
     if unknown:
         print(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
+    check_the_judge()
+    # Its children are ended as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     program = str(Path(wanted.outrigger).resolve())
     results = [asyncio.run(run(name, program, wanted.seconds)) for name in wanted.scenario or SCENARIOS]
     print()

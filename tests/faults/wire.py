@@ -12,6 +12,13 @@ class Gone(Exception):
     """The other end closed, broke off, or was silent for too long."""
 
 
+async def end(task):
+    """Asks again: `wait_for` forgets that it was cancelled when what it waits for is done in the same moment."""
+    while task and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+
+
 async def connect(port, receive_buffer=None):
     """A stream to a port of this machine. A small receive buffer makes a reader's slowness felt early."""
     raw = socket.socket()
