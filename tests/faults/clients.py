@@ -264,7 +264,7 @@ class PollClient(Client):
 
 
 class Talker(WebSocketClient):
-    """Publishes through the backend's webhook, one after the other, and repeats under the same id what was not acknowledged."""
+    """Publishes by way of the backend's webhook, one after the other, and repeats what was not acknowledged."""
 
     def __init__(self, name, port, token, channel):
         super().__init__(name, port, token, [channel])

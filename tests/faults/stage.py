@@ -96,7 +96,8 @@ class Stage:
         await asyncio.wait_for(self.publisher.once_more(), PATIENCE)
         acknowledged = self.acknowledged()
         try:
-            await self.until("everybody has the last publication", lambda: all(it.has(acknowledged) for it in self.everybody()))
+            has_all = lambda: all(it.has(acknowledged) for it in self.everybody())
+            await self.until("everybody has the last publication", has_all)
         except AssertionError as error:
             self.failures.append(str(error))
         await self.visitor.stop()

@@ -20,7 +20,7 @@ LONGEST = 60
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description="Breaks things around a real node, and shows that nothing is lost without a word.")
+    parser = argparse.ArgumentParser(description="Breaks things around a real node, and counts what is lost.")
     parser.add_argument("--outrigger", metavar="BIN", help="the program; without it a release of this tree is built")
     parser.add_argument("--seconds", type=float, default=10, help="of load and faults in each scenario (10)")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
@@ -38,11 +38,15 @@ async def run(name, program, seconds):
             stage.failures.append(f"did not end; it is at {playing.get_stack()[-1]}")
         elif error := playing.exception():
             is_expected = isinstance(error, AssertionError)
-            stage.failures.append(str(error) if is_expected else "".join(traceback.format_exception(error)).strip())
+            stage.failures.append(str(error) if is_expected else told(error))
     finally:
         await wire.end(playing)
         await stage.close()
     return report(name, stage, time.monotonic() - begun)
+
+
+def told(error):
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip()
 
 
 def report(name, stage, took):
@@ -73,8 +77,8 @@ def table(rows):
     head = ["scenario", "acknowledged", "heard", "gaps told", "publications in them", "lost", "", ""]
     widths = [max(len(str(it[at])) for it in [head, *rows]) for at in range(len(head))]
     for line in [head, *rows]:
-        cells = [str(it).ljust(width) if at == 0 else str(it).rjust(width) for at, (it, width) in enumerate(zip(line, widths))]
-        print("  ".join(cells).rstrip())
+        name, *counts = (str(it).rjust(width) for it, width in zip(line, widths))
+        print("  ".join([name.strip().ljust(widths[0]), *counts]).rstrip())
 
 
 def main():

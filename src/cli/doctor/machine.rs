@@ -3,11 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::Method;
-use serde_json::Value;
-
-use super::super::node::{self, Node};
 use super::certificate;
 use super::finding::Finding;
 use crate::config::{Config, OneOrMany, Tls};
@@ -43,23 +38,8 @@ fn expiry(path: &Path, now: SystemTime) -> Finding {
     }
 }
 
-/// The folder of the configuration that runs; the file may already name another.
-pub(super) async fn data_folder(operator: Option<&Node>) -> Finding {
-    let Some(operator) = operator else {
-        return Finding::warning(
-            "data",
-            "not checked",
-            "it takes a key with the scope admin: in `api.keys`, or by --key",
-        );
-    };
-    let read = async {
-        let response = operator.call(Method::GET, "/config", Bytes::new()).await?;
-        node::text(response.into_body()).await
-    };
-    let config: Value = match read.await.map(|text| serde_json::from_str(&text)) {
-        Ok(Ok(config)) => config,
-        _ => return Finding::failed("data", "the node does not show its configuration", "see its log"),
-    };
+pub(super) fn data_folder(config: &Config) -> Finding {
+    let config = serde_json::to_value(config).unwrap_or_default();
     match config["data"]["path"].as_str() {
         Some(path) => space(Path::new(path)),
         None => Finding::ok("data", "kept in memory: a restart forgets history and positions"),

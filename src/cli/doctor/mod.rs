@@ -68,8 +68,8 @@ async fn examine(flags: &Where, config: &Config) -> Result<Vec<Finding>, Error> 
         findings.push(running::configuration(operator.as_ref()).await);
         findings.push(running::round_trip(&reader, pusher.as_ref()).await);
         findings.extend(running::metrics(&reader, config).await);
-        findings.push(machine::data_folder(operator.as_ref()).await);
     }
+    findings.push(machine::data_folder(config));
     findings.extend(backend::reach(config, node_time).await);
     findings.extend(webhook::ask(config).await);
     findings.extend(machine::certificates(config));
