@@ -280,12 +280,13 @@ class Talker(WebSocketClient):
         self.talk = asyncio.create_task(self._talk())
 
     async def _talk(self):
-        while self.is_talking:
+        number = 1
+        while self.is_talking or self.acknowledged < number:
             number = self.acknowledged + 1
             if self.is_following:
-                self.say({"type": "publish", "channel": self.channel, "data": {"n": number}, "id": f"say-{number}",
-                          "ref": f"say-{number}"})
-                await self._answer(f"say-{number}", number)
+                ident = f"say-{number}"
+                self.say({"type": "publish", "channel": self.channel, "data": {"n": number}, "id": ident, "ref": ident})
+                await self._answer(ident, number)
             await asyncio.sleep(0.02)
 
     async def _answer(self, ref, number):
