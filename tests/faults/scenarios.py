@@ -178,6 +178,28 @@ async def restart_kill(stage):
     await restart(stage, with_kill=True)
 
 
+@scenario
+async def restart_term_kept(stage):
+    """The node keeps its data, and is restarted with SIGTERM, over and over"""
+    await restart(stage, with_kill=False, data=stage.keeping("1s"))
+    stage.expect(stage.verdict.told == 0, "nobody missed anything: the drain wrote all of it")
+
+
+@scenario
+async def restart_kill_kept(stage):
+    """The node keeps its data, flushed each second, and is restarted with kill -9, over and over"""
+    await restart(stage, with_kill=True, data=stage.keeping("1s"))
+    stage.expect(stage.verdict.told == 0, "nobody missed anything: the end of the process alone loses nothing")
+
+
+@scenario
+async def restart_kill_fsynced(stage):
+    """The node keeps its data, flushed before each receipt, and is restarted with kill -9, over and over"""
+    await restart(stage, with_kill=True, data=stage.keeping("always"))
+    stage.expect(set(stage.publisher.durable) == {"fsync"}, f"receipts promise: {stage.publisher.durable}")
+    stage.expect(stage.verdict.told == 0, "nobody missed anything: every receipt was on the disk")
+
+
 async def restart(stage, with_kill, **changes):
     await stage.open(**changes)
     await stage.begin()

@@ -18,6 +18,10 @@ PUSH_EVERY = 0.02
 PATIENCE = 20
 
 
+class Skipped(Exception):
+    """This build cannot do what the scenario is about."""
+
+
 class Stage:
     def __init__(self, program, seconds):
         self.program, self.seconds = program, seconds
@@ -25,12 +29,16 @@ class Stage:
         self.backend = self.node = self.publisher = self.visitor = None
         self.clients, self.talkers, self.others = [], [], []
         self.notes, self.failures = [], []
+        self.skipped = None
 
     async def open(self, **changes):
         """Node, backend and clients. `changes` are sections of the configuration."""
         self.backend = Backend(self.folder)
         await self.backend.start()
         self.node = Node(self.program, self.folder, self.backend.port, changes)
+        for key in changes:
+            if not self.node.knows(key):
+                raise Skipped(f"this build has no `{key}:`")
         await self.node.start()
         self.visitor = Visitor(self.node.port)
         self.publisher = Publisher(self.node.api_port, KEY, LOAD, PUSH_EVERY)
@@ -43,6 +51,10 @@ class Stage:
             for at in range(OF_EACH_TRANSPORT):
                 channels = [LOAD[at % 4], LOAD[(at + 1) % 4], f"talk.{at % TALKERS}"]
                 self.add(kind, f"{kind.transport} {at}", self.node.port, channels)
+
+    def keeping(self, fsync):
+        """The section that lets publications outlive the process."""
+        return {"path": str(self.folder / "data"), "fsync": fsync}
 
     def add(self, kind, name, port, channels):
         """One more client, which comes at once."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import wire
 from scenarios import SCENARIOS
 from self_test import check_the_judge
-from stage import Stage
+from stage import Skipped, Stage
 
 
 # A scenario that takes so long, and ten times what it was given, hangs.
@@ -36,6 +36,8 @@ async def run(name, program, seconds):
         await asyncio.wait([playing], timeout=LONGEST + 10 * seconds)
         if not playing.done():
             stage.failures.append(f"did not end; it is at {playing.get_stack()[-1]}")
+        elif isinstance(playing.exception(), Skipped):
+            stage.skipped = str(playing.exception())
         elif error := playing.exception():
             is_expected = isinstance(error, AssertionError)
             stage.failures.append(str(error) if is_expected else told(error))
@@ -51,6 +53,10 @@ def told(error):
 
 def report(name, stage, took):
     is_well = not stage.failures
+    if stage.skipped:
+        print(f"skipped - {name}: {stage.skipped}", flush=True)
+        shutil.rmtree(stage.folder)
+        return True, [name, *["–"] * 5, "skipped", ""]
     print(f"{'ok' if is_well else 'not ok'} - {name}: {SCENARIOS[name].__doc__}")
     for note in stage.notes:
         print(f"    {note}")
@@ -99,7 +105,8 @@ def main():
     print()
     table([row for _, row in results])
     failed = sum(not is_well for is_well, _ in results)
-    print(f"\n{len(results) - failed} of {len(results)} scenarios went well")
+    skipped = sum(row[-2] == "skipped" for _, row in results)
+    print(f"\n{len(results) - failed - skipped} of {len(results)} scenarios went well, {skipped} skipped")
     return 1 if failed else 0
 
 
