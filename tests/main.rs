@@ -3,12 +3,16 @@
 mod architecture;
 mod cli;
 mod doctor;
+mod drain;
 mod explain;
+mod notices;
 mod operate;
 mod poll;
+mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod restart;
 mod server;
 mod session;
 mod sse;

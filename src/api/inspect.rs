@@ -11,7 +11,7 @@ use super::{Body, Problem, Query, Settings};
 use crate::channel::{ChannelName, Position};
 use crate::engine::Error;
 use crate::hub::Hub;
-use crate::protocol::Raw;
+use crate::protocol::{Present, Raw};
 
 /// The most that is listed in one answer.
 const MOST: usize = 1000;
@@ -95,6 +95,27 @@ pub(super) async fn delete_history(channel: &ChannelName, hub: &Hub) -> Result<R
     hub.delete_history(channel).await.map_err(away)?;
     tracing::info!(%channel, "history deleted");
     Ok(super::json(StatusCode::OK, &json!({ "channel": channel })))
+}
+
+/// Who is in a channel, on all nodes.
+pub(super) async fn members(
+    channel: &ChannelName,
+    query: &Query,
+    hub: &Hub,
+    settings: &Settings,
+) -> Result<Response<Body>, Problem> {
+    let limit = query.number("limit", 100, MOST)?;
+    let found = hub.members(channel, limit).await.map_err(away)?;
+    let members: Vec<Present> = found.members.iter().map(|it| (&**it).into()).collect();
+    let answer = json!({
+        "channel": channel,
+        // Without it nobody is a member, however many subscribers there are.
+        "presence": settings.rules.find(channel).is_some_and(|it| it.presence.is_some()),
+        "truncated": members.len() < found.total,
+        "members": members,
+        "total": found.total,
+    });
+    Ok(super::json(StatusCode::OK, &answer))
 }
 
 pub(super) fn away(error: Error) -> Problem {

@@ -4,6 +4,7 @@
 mod announce;
 mod body;
 mod connections;
+mod dead;
 mod describe;
 mod explain;
 mod inspect;
@@ -28,7 +29,7 @@ use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
-use crate::webhook::Event;
+use crate::webhook::{Event, Notices};
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -52,6 +53,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     metrics: Metrics,
     holds: Holds,
 }
@@ -65,11 +67,14 @@ enum Route {
     Channel(ChannelName),
     History(ChannelName),
     DeleteHistory(ChannelName),
+    Members(ChannelName),
     Connections,
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
     Explain,
+    DeadLetters,
+    ReplayDeadLetters,
     OpenApi,
     Index,
 }
@@ -86,11 +91,14 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/channels/{channel}", Some(Scope::Read)),
     ("GET", "/channels/{channel}/history", Some(Scope::Read)),
     ("DELETE", "/channels/{channel}/history", Some(Scope::Admin)),
+    ("GET", "/channels/{channel}/members", Some(Scope::Read)),
     ("GET", "/connections", Some(Scope::Read)),
     ("GET", "/connections/{id}", Some(Scope::Read)),
     ("POST", "/connections/{id}/disconnect", Some(Scope::Push)),
     ("POST", "/users/{id}/disconnect", Some(Scope::Push)),
     ("GET", "/explain", Some(Scope::Read)),
+    ("GET", "/webhooks/dead", Some(Scope::Read)),
+    ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -112,11 +120,14 @@ impl Route {
             ("GET", ["channels", name]) => Self::Channel(channel(name)?),
             ("GET", ["channels", name, "history"]) => Self::History(channel(name)?),
             ("DELETE", ["channels", name, "history"]) => Self::DeleteHistory(channel(name)?),
+            ("GET", ["channels", name, "members"]) => Self::Members(channel(name)?),
             ("GET", ["connections"]) => Self::Connections,
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
             ("GET", ["explain"]) => Self::Explain,
+            ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
+            ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
@@ -127,7 +138,7 @@ impl Route {
         match self {
             // A backend that may speak to a client may also send it away.
             Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
-            Self::DeleteHistory(_) => Some(Scope::Admin),
+            Self::DeleteHistory(_) | Self::ReplayDeadLetters => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -149,8 +160,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, holds })
+    pub fn new(hub: Arc<Hub>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub, notices, metrics, holds })
     }
 
     /// Answers one call.
@@ -179,11 +190,14 @@ impl Api {
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
+            Route::Members(channel) => inspect::members(&channel, &query, &self.hub, settings).await,
             Route::Connections => connections::list(&query, &self.hub).await,
             Route::Connection(id) => connections::one(id, &self.hub, settings).await,
             Route::Explain => explain::explain(&query, &self.hub, settings).await,
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::DeadLetters => dead::list(&query, &self.notices),
+            Route::ReplayDeadLetters => dead::replay(request, &self.notices).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

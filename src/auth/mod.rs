@@ -40,6 +40,8 @@ pub struct Identity {
     pub jti: Option<Arc<str>>,
     /// The claims Outrigger has no meaning for, as one JSON object, for webhooks. None where there are none.
     pub claims: Option<Arc<str>>,
+    /// What other members of a channel are shown of the user, as JSON.
+    pub info: Option<Arc<str>>,
 }
 
 /// Why a token is not accepted. Says nothing a client could not know.

@@ -14,6 +14,15 @@ pub struct Rule {
     pub publish: Publish,
     pub history: Retention,
     pub when_slow: WhenSlow,
+    /// Whether subscribers are told who is there.
+    pub presence: Option<Attendance>,
+}
+
+/// How presence is kept in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// Beyond so many members subscribers are told only how many there are.
+    pub max_members: usize,
 }
 
 /// Who may subscribe.
@@ -98,6 +107,7 @@ mod tests {
             publish: Publish::default(),
             history: Retention::NONE,
             when_slow: WhenSlow::Disconnect,
+            presence: None,
         };
         let rules = Rules::new(vec![rule("user.{user}.**", Access::User), rule("**", Access::Public)]);
         let channel = ChannelName::parse("user.42.mail").unwrap();

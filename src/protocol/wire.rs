@@ -29,7 +29,7 @@ pub enum Format {
     Poll,
 }
 
-const FORMATS: usize = 6;
+pub(super) const FORMATS: usize = 6;
 
 impl Format {
     pub fn codec(self) -> Codec {
@@ -142,6 +142,8 @@ impl Direct {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Message<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a ChannelName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +161,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn of(it: &'a Publication) -> Self {
         Self {
+            erased: it.erased,
             channel: Some(&it.channel),
             event: it.event.as_deref(),
             user_id: it.user.as_deref(),
@@ -193,6 +196,7 @@ fn encode_msgpack(message: &Message, data: &Data) -> Vec<u8> {
     let mut fields: rmpv::Value = serde_json::from_slice(&fields).unwrap_or(rmpv::Value::Nil);
     if let rmpv::Value::Map(fields) = &mut fields {
         let data = match data {
+            // Always readable: nothing is taken that is deeper than `channel::MAX_DEPTH`.
             Data::Json(json) => serde_json::from_slice(json).unwrap_or(rmpv::Value::Nil),
             Data::Binary(bytes) => rmpv::Value::Binary(bytes.to_vec()),
         };
@@ -254,6 +258,10 @@ fn event_name(reply: &Reply) -> &'static str {
         Reply::Unsubscribed { .. } => "unsubscribed",
         Reply::Gap { .. } => "gap",
         Reply::Skipped { .. } => "skipped",
+        Reply::Joined(_) => "joined",
+        Reply::Left(_) => "left",
+        Reply::Members { .. } => "members",
+        Reply::Presence { .. } => "presence",
         Reply::Ack { .. } => "ack",
         Reply::History { .. } => "history",
         Reply::Error(_) => "failure",
@@ -332,6 +340,7 @@ mod tests {
             data,
             timestamp: 1_767_225_600_123,
             exclude: Vec::new(),
+            erased: false,
         };
         Push::new(Arc::new(publication), Deflate { threshold: 1, level: 3 })
     }

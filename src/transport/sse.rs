@@ -211,12 +211,16 @@ impl EventStream {
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Close(close) => self.end(&close),
-            Signal::CatchUpAgain(channel) => {
-                self.waiting.push_front(Work::CatchUpAgain(channel));
-                // If it is busy, its next rest brings it.
-                let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
-            }
+            Signal::Reconnect { after } => self.send_away(after),
+            Signal::CatchUpAgain(channel) => self.do_soon(Work::CatchUpAgain(channel)),
+            Signal::ListAgain(channel) => self.do_soon(Work::ListAgain(channel)),
         }
+    }
+
+    fn do_soon(&mut self, work: Work) {
+        self.waiting.push_front(work);
+        // If it is busy, its next rest brings it.
+        let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
     }
 
     fn on_time(&mut self) {
@@ -241,7 +245,17 @@ impl EventStream {
         self.is_ending = true;
     }
 
+    /// The node goes away: what waits goes out, and then the end.
+    fn send_away(&mut self, after: Duration) {
+        self.outbox.reply(&Reply::reconnect(after, "drain"));
+        self.outbox.control(retry(after));
+        let Close { code, reason } = Close::DRAINING;
+        self.outbox.end_with(|format| format.reply(&Reply::Closed { code, reason }));
+        self.is_ending = true;
+    }
+
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.forget_data();
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.outbox.control(retry(if close.is_come_back() { RETRY } else { RETRY_REFUSED }));

@@ -60,6 +60,8 @@ pub struct Jwt {
     pub leeway: Duration,
     /// The first of these claims that a token has is the user's id.
     pub user_claim: OneOrMany<String>,
+    /// The claim with what other members of a channel are shown of the user: any JSON of at most 1 KiB.
+    pub info_claim: String,
 }
 
 impl Default for Jwt {
@@ -73,6 +75,7 @@ impl Default for Jwt {
             audience: OneOrMany::default(),
             leeway: seconds(30),
             user_claim: OneOrMany(vec!["sub".into(), "userId".into()]),
+            info_claim: "info".into(),
         }
     }
 }

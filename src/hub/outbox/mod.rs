@@ -4,6 +4,7 @@
 
 mod entry;
 mod fetched;
+mod news;
 mod overflow;
 mod owner;
 mod seen;
@@ -131,10 +132,10 @@ impl Outbox {
             return self.enqueue(&mut inner, run.entry(bytes.clone()), when_slow);
         }
         if inner.trail.is_none() {
-            return inner.write_through(bytes, run);
+            return inner.write_through(bytes, run.len(), |it| run.entry(it));
         }
         let bytes = inner.with_cursor(bytes, Some(run.channel()), run.end());
-        inner.write_through(&bytes, run)
+        inner.write_through(&bytes, run.len(), |it| run.entry(it))
     }
 
     /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
@@ -261,6 +262,16 @@ impl Outbox {
         }
     }
 
+    /// Notes how the connection is ended, by whichever side; the first word counts.
+    pub fn note_end(&self, close: &Close) {
+        self.lock().ends_with(close);
+    }
+
+    /// How the connection was ended. Nothing where it just broke off.
+    pub fn end(&self) -> Option<Close> {
+        self.lock().closing.as_deref().cloned()
+    }
+
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
     pub fn close(&self) {
         let mut inner = self.lock();
@@ -380,16 +391,17 @@ impl Inner {
     }
 
     /// The common case of the fan-out: nothing waits, the kernel takes all of it, and nobody is woken.
-    fn write_through(&mut self, bytes: &Bytes, run: &Run) -> Offer {
+    /// `count` is of the publications in it.
+    fn write_through(&mut self, bytes: &Bytes, count: u32, entry: impl FnOnce(Bytes) -> Entry) -> Offer {
         let (Some(waker), Some(wire)) = (&self.waker, &mut self.wire) else {
-            self.push(run.entry(bytes.clone()));
+            self.push(entry(bytes.clone()));
             self.wake();
             return Offer::Queued(bytes.len());
         };
         let mut rest = &bytes[..];
         match wire.poll_send(&mut Context::from_waker(waker), &mut rest) {
             Poll::Ready(Ok(())) => {
-                self.sent.add(run.len(), bytes.len());
+                self.sent.add(count, bytes.len());
                 Offer::Written(bytes.len())
             }
             Poll::Ready(Err(_)) => {
@@ -403,8 +415,8 @@ impl Inner {
                 let rest = bytes.slice(bytes.len() - rest.len()..);
                 self.sent.add(0, bytes.len() - rest.len());
                 self.queued += rest.len();
+                self.written = Some(Box::new(entry(Bytes::new()).accounted));
                 self.writing = rest;
-                self.written = Some(Box::new(run.accounted()));
                 Offer::Queued(bytes.len())
             }
         }

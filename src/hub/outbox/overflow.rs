@@ -15,12 +15,24 @@ impl Outbox {
         inner.drop_queue(&self.ledger);
     }
 
+    /// Takes nothing newer: what waits still goes out, and after it `last`.
+    pub fn end_with(&self, last: impl FnOnce(Format) -> Bytes) {
+        let mut inner = self.lock();
+        let bytes = last(inner.format);
+        match inner.takes_data() {
+            true => inner.push(Entry::alone(bytes)),
+            false => inner.push_control(bytes),
+        }
+        inner.ending.get_or_insert(Loss::Closed);
+        inner.wake();
+    }
+
     /// Takes back what waits of a channel that was left, so that none of it comes after `unsubscribed`.
     pub fn purge(&self, channel: &ChannelName) {
         let mut inner = self.lock();
         let Inner { queue, queued, .. } = &mut *inner;
         queue.retain(|entry| {
-            let stays = entry.channel.as_ref() != Some(channel);
+            let stays = entry.channel.as_ref() != Some(channel) && entry.news_of.as_ref() != Some(channel);
             if !stays {
                 *queued -= entry.bytes.len();
                 entry.accounted.dropped(Loss::Left, &self.ledger);
