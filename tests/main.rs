@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod doctor;
 mod drain;
 mod explain;
 mod notices;

@@ -22,6 +22,7 @@ pub(crate) fn backend(config: &Config) -> backend::Settings {
         body_timeout: None,
         max_connections: upstream.max_connections,
         ca_file: upstream.ca.clone(),
+        trusts_anybody: false,
     }
 }
 
