@@ -129,7 +129,7 @@ async fn the_oldest_ids_are_forgotten_first_and_counted_where_there_are_too_many
         engine.publish(draft("busy", Some(&at.to_string())), KEEP_3).await.unwrap();
     }
     assert!(metrics.ids_forgotten.get() >= 950, "{} were forgotten", metrics.ids_forgotten.get());
-    let mut is_known =
+    let is_known =
         async |channel: &str, id: &str| engine.publish(draft(channel, Some(id)), KEEP_3).await.unwrap().duplicate;
     assert!(is_known("busy", "999").await && !is_known("busy", "first").await);
 }
