@@ -3,6 +3,7 @@
 
 mod changes;
 mod disk;
+mod ids;
 mod log;
 mod memory;
 mod metrics;

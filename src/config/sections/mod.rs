@@ -97,7 +97,7 @@ pub struct Limits {
     #[schemars(range(min = 1))]
     pub channels: usize,
     /// Publication ids that are recognised when they are repeated; about the oldest are forgotten first.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1000))]
     pub idempotency_ids: usize,
     /// New sessions a second; beyond it clients are told to come back a little later.
     #[schemars(range(min = 1))]
