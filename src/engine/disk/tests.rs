@@ -123,6 +123,19 @@ async fn many_publishers_at_once_are_numbered_without_a_gap_and_an_id_counts_onc
 }
 
 #[tokio::test]
+async fn what_is_published_together_keeps_its_order_and_shares_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::default();
+    let heard = Arc::new(Heard::default());
+    let disk = Disk::start(Store::open(&data(&folder)).unwrap(), SETTINGS, metrics.clone(), heard.clone()).unwrap();
+    let drafts = (0..TOGETHER).map(|at| draft("a", Some(&at.to_string()))).collect();
+    let taken = disk.publish_all(drafts, KEEP).await;
+    let seqs: Vec<_> = taken.into_iter().map(|it| it.unwrap().position.seq).collect();
+    assert_eq!(seqs, (1..=TOGETHER as u64).collect::<Vec<_>>());
+    assert_eq!((heard.0.lock().unwrap().len(), metrics.commits.get()), (TOGETHER, 1));
+}
+
+#[tokio::test]
 async fn a_channel_that_only_has_followers_keeps_its_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let disk = open(&folder);
