@@ -181,6 +181,7 @@ impl Log {
         }
         if terms.is_idempotent {
             self.recognise(id.clone(), *seq, terms);
+            changes.ids_new += 1;
         }
         self.keeps(terms.retention, changes);
         if terms.retention.size > 0 {

@@ -171,6 +171,26 @@ impl Hub {
         Ok(Published { receipt, tally })
     }
 
+    /// The same for several of one channel with ids of their own, in order, up to the first that is not taken.
+    pub async fn publish_all_counted(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Published, Error>> {
+        let shards = self.fan_out.inboxes.len();
+        let awaited = |draft: &Draft| {
+            let tally = Tally::over(shards);
+            (Awaited::new(&self.fan_out, draft, tally.clone()), tally)
+        };
+        let tallies: Vec<_> = drafts.iter().map(awaited).collect();
+        let receipts = self.broker.publish_all(drafts, retention).await;
+        let published = receipts.into_iter().zip(tallies).map(|(receipt, (_awaited, tally))| {
+            receipt.map(|receipt| Published { tally: (!receipt.duplicate).then_some(tally), receipt })
+        });
+        published.collect()
+    }
+
+    /// How many of one channel the engine likes to be given at once.
+    pub fn at_once(&self) -> usize {
+        self.broker.at_once()
+    }
+
     pub async fn history(
         &self,
         channel: &ChannelName,
