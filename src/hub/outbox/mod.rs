@@ -285,13 +285,6 @@ impl Outbox {
         }
     }
 
-    /// Notes whose it is, for what is kept of where it stands.
-    pub fn belongs_to(&self, user: &Arc<str>) {
-        if let Some(trail) = &mut self.lock().trail {
-            trail.belongs_to(user);
-        }
-    }
-
     /// Notes a position the client has without a publication: where a new channel starts.
     pub fn note_position(&self, channel: &ChannelName, epoch: Epoch, seq: u64) {
         if let Some(trail) = &mut self.lock().trail {

@@ -12,14 +12,18 @@ pub struct Backend(Arc<Mutex<Vec<Instant>>>);
 const ANSWER: &str = r#"{"userId":"somebody","ttl":60}"#;
 
 impl Backend {
-    pub async fn listen(address: SocketAddr, thinks: Duration) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// In a thread of its own: a crowd that keeps its own thread busy must not make the backend slow.
+    pub fn listen(address: SocketAddr, thinks: Duration) -> io::Result<Self> {
         let asked = Arc::<Mutex<Vec<Instant>>>::default();
         let notes = asked.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, notes.clone(), thinks));
-            }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind(address))?;
+        std::thread::spawn(move || {
+            runtime.block_on(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, notes.clone(), thinks));
+                }
+            });
         });
         Ok(Self(asked))
     }
@@ -31,7 +35,10 @@ impl Backend {
 
 async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Instant>>>, thinks: Duration) -> io::Result<()> {
     let mut read = Vec::with_capacity(4096);
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{ANSWER}", ANSWER.len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{ANSWER}",
+        ANSWER.len()
+    );
     loop {
         let Some(len) = request_len(&read) else {
             if stream.read_buf(&mut read).await? == 0 {

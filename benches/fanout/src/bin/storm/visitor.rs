@@ -52,7 +52,7 @@ pub async fn comes_back(server: SocketAddr, cookie: usize) -> io::Result<Visit> 
     unreachable!("a client does not give up")
 }
 
-/// Reads on from the head of the answer to the end of the first frame.
+/// Reads on from the head of the answer to the end of the first message.
 async fn first_message(stream: &mut TcpStream) -> io::Result<Message> {
     let mut read = Vec::with_capacity(1024);
     loop {
@@ -60,13 +60,15 @@ async fn first_message(stream: &mut TcpStream) -> io::Result<Message> {
             return Err(io::Error::other(format!("closed after {:?}", String::from_utf8_lossy(&read))));
         }
         let Some(head) = read.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
-        let frame = &read[head + 4..];
-        let (len, start) = match frame {
+        // A ping may be due at once: heartbeats are spread over their interval.
+        let frames = &read[head + 4..];
+        let frames = frames.strip_prefix(&[0x89, 0]).unwrap_or(frames);
+        let (len, start) = match frames {
             [_, 126, high, low, ..] => (usize::from(u16::from_be_bytes([*high, *low])), 4),
             [_, len, ..] if *len < 126 => (usize::from(*len), 2),
             _ => continue,
         };
-        if let Some(payload) = frame.get(start..start + len) {
+        if let Some(payload) = frames.get(start..start + len) {
             return serde_json::from_slice(payload).map_err(io::Error::other);
         }
     }
