@@ -154,6 +154,7 @@ impl Sessions {
         let generation = AtomicU64::new(channel::now());
         let gate = Gate::new(policy.load().limits.handshakes);
         let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
+        metrics.revocations(revocations.len());
         let has_complained = AtomicBool::new(false);
         Arc::new(Self {
             hub,

@@ -170,6 +170,9 @@ impl Sessions {
                     forwarded: &admitted.forwarded,
                 };
                 let handshake = Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
+                if webhooks.is_crowded() {
+                    return Err(TurnedAway::Later(self.gate.book(policy.limits.handshakes)));
+                }
                 let answer = webhooks.ask_to_connect(&connection, &mut admitted.lane, handshake).await;
                 admitted.take(answer)?;
                 Ok(admitted)

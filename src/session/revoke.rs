@@ -94,6 +94,7 @@ impl Sessions {
     }
 
     fn close(&self, is_meant: impl Fn(&Owner) -> bool) -> usize {
+        self.metrics.revocations(self.revocations.len());
         let outboxes = self.hub.directory().find(is_meant);
         outboxes.iter().for_each(|it| it.signal(Signal::Close(Close::REVOKED)));
         outboxes.len()
