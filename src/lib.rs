@@ -26,7 +26,7 @@
 //! | `proxy` | requests that are not ours, to the backend and back, unchanged |
 //! | `session` | one client: who it is, what it follows, what it may do |
 //! | `webhook` | asks the backend, signed, and reads its verdict whole; tells it what happened until it takes it |
-//! | `auth` | token → identity, API key → scope, tickets |
+//! | `auth` | token → identity, API key → scope, tickets, revocations |
 //! | `hub` | the channels of this node: who follows what, who is there, fan-out, outboxes, catch-up, the ledger |
 //! | `engine` | where publications are kept and numbered, and members known |
 //! | `protocol` | bytes ⇄ what clients say and hear, framed once for all |

@@ -277,6 +277,8 @@ impl std::io::Write for Lines {
 async fn each_act_of_an_operator_leaves_a_line_with_the_keys_name_and_no_secret() {
     let lines = Lines::default();
     let written = lines.clone();
+    // With one subscriber alone, tracing asks whichever thread meets a line first whether it wants it, and other tests do not.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish();
     let _log = tracing::subscriber::set_default(log);
     let app = TestApp::start().await;
