@@ -70,6 +70,12 @@ impl Memory {
         shard.shrink_to_fit();
     }
 
+    /// As if it had been too old.
+    #[cfg(test)]
+    pub fn forget(&self, channel: &ChannelName) {
+        self.shard(channel).remove(channel);
+    }
+
     fn shard(&self, channel: &ChannelName) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(channel);
         lock(&self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)])
@@ -129,7 +135,7 @@ impl Memory {
         // A rule that keeps less than before is obeyed at once.
         log.retention = retention;
         log.expire(now, self.settings.idempotency);
-        let head = Position { epoch: log.epoch, seq: log.head, id: log.last_id.clone() };
+        let head = log.position();
         let Some(since) = since else {
             let newest = log.kept.len().saturating_sub(limit);
             let publications = log.kept.iter().skip(newest).map(|it| it.publication.clone()).collect();
@@ -157,6 +163,10 @@ impl Log {
             used: now,
             is_followed: false,
         }
+    }
+
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.head, id: self.last_id.clone() }
     }
 
     fn keep(&mut self, publication: &Arc<Publication>, retention: Retention, now: Instant) {
@@ -254,6 +264,14 @@ impl Broker for Memory {
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>> {
         Box::pin(std::future::ready(Ok(self.read(channel, since, limit, retention))))
+    }
+
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        let head = |channel| {
+            let mut shard = self.shard(channel);
+            self.log(&mut shard, channel, Instant::now()).position()
+        };
+        Box::pin(std::future::ready(Ok(channels.iter().map(head).collect())))
     }
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {

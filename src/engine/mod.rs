@@ -44,6 +44,9 @@ pub trait Broker: Send + Sync {
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>>;
 
+    /// Where channels that are followed stand, in the order they are named.
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
+
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
@@ -56,6 +59,8 @@ pub trait Deliver: Send + Sync {
     /// Resolves once there is room; awaited before reading a link further or taking a draft.
     fn room(&self) -> BoxFuture<'_, ()>;
     fn publication(&self, publication: Arc<Publication>);
+    /// The link is back after it was lost: what was published meanwhile may not have been delivered.
+    fn returned(&self) {}
 }
 
 /// The engine's word that it took a draft.

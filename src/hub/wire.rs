@@ -3,7 +3,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use crate::channel::ChannelName;
+use super::lane::Number;
+use crate::channel::{ChannelName, Position};
 use crate::protocol::Close;
 
 /// A client's byte stream as the hub needs it. `transport` implements it over its sockets.
@@ -25,6 +26,24 @@ pub trait Wire: Send {
 pub enum Signal {
     /// The connection is to end with this code.
     Close(Close),
-    /// More was published than could be held while the channel caught up: read on from its position.
-    CatchUpAgain(ChannelName),
+    /// A channel is to be read on from its history.
+    CatchUpAgain(Box<Hole>),
+}
+
+/// Something one subscription may have missed: more was published while it caught up than could be held for it, or what
+/// was delivered did not follow on what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    pub(super) channel: ChannelName,
+    pub(super) number: Number,
+    /// What the client has, or will have once its outbox is written.
+    pub(super) from: Position,
+    /// What a gap is called, should the history not cover it.
+    pub(super) reason: &'static str,
+}
+
+impl Hole {
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
 }

@@ -101,7 +101,8 @@ pub struct Session {
     state: Option<Arc<str>>,
     lane: Lane,
     generation: u64,
-    following: Vec<Followed>,
+    /// In order of the channels' names.
+    following: Vec<Subscription>,
     catching_up: VecDeque<CatchUp>,
     bucket: Bucket,
     /// The generation its subscriptions were last checked against.
@@ -113,12 +114,6 @@ pub struct Session {
     verdict: Option<Box<Verdict>>,
     _listed: Listed,
     _counted: metrics::Connected,
-}
-
-struct Followed {
-    subscription: Subscription,
-    /// From where it went live.
-    from: channel::Position,
 }
 
 impl Sessions {
@@ -162,7 +157,7 @@ impl Session {
 
     /// Whether it follows anything.
     pub fn channels(&self) -> impl Iterator<Item = &ChannelName> {
-        self.following.iter().map(|it| it.subscription.channel())
+        self.following.iter().map(Subscription::channel)
     }
 
     /// Greets the client and does what the connect webhook asked for. The first thing after opening.

@@ -270,7 +270,7 @@ impl Polled {
             }
             match self.outbox.take_signal() {
                 Some(Signal::Close(close)) => self.end(&close),
-                Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                Some(Signal::CatchUpAgain(hole)) => self.waiting.push_front(Work::CatchUpAgain(hole)),
                 None if !is_busy => return,
                 None => {}
             }

@@ -211,8 +211,8 @@ impl EventStream {
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Close(close) => self.end(&close),
-            Signal::CatchUpAgain(channel) => {
-                self.waiting.push_front(Work::CatchUpAgain(channel));
+            Signal::CatchUpAgain(hole) => {
+                self.waiting.push_front(Work::CatchUpAgain(hole));
                 // If it is busy, its next rest brings it.
                 let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
             }

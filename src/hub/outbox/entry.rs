@@ -22,7 +22,7 @@ pub(in crate::hub) struct Accounted {
 }
 
 impl Entry {
-    /// For one client alone: of no channel, in nobody's books.
+    /// Of no channel and in nobody's books.
     pub(super) fn alone(bytes: Bytes) -> Self {
         Self { serial: 0, bytes, channel: None, epoch: Epoch(0), seq: 0, accounted: Accounted::default() }
     }
@@ -33,6 +33,12 @@ impl Entry {
 }
 
 impl Accounted {
+    /// Waiting, in the tallies of so many publications.
+    pub(in crate::hub) fn in_tallies(count: u32, tallies: &Tallies) -> Self {
+        tallies.iter().for_each(|it| it.queued());
+        Self { count, tallies: Some(tallies.clone()) }
+    }
+
     pub(super) fn flushed(&self, ledger: &Ledger) {
         ledger.flushed(self.count);
         if let Some(tallies) = &self.tallies {
@@ -43,7 +49,7 @@ impl Accounted {
     pub(super) fn dropped(&self, why: Loss, ledger: &Ledger) {
         ledger.dropped(why, self.count);
         if let Some(tallies) = &self.tallies {
-            tallies.iter().for_each(|it| it.dropped_later());
+            tallies.iter().for_each(|it| it.dropped(why));
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Entry, Inner, Outbox};
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, Position};
 use crate::hub::ledger::{Ledger, Loss};
 use crate::protocol::{Format, Reply};
 
@@ -30,6 +30,18 @@ impl Outbox {
         if let Some(trail) = &mut inner.trail {
             trail.forget(channel);
         }
+    }
+
+    /// Says, behind what waits already, that publications were lost and where the client's position goes on.
+    pub fn tell_gap(&self, channel: &ChannelName, at: &Position, reason: &'static str) {
+        let mut inner = self.lock();
+        if !inner.takes_data() {
+            return;
+        }
+        let gap = Reply::gap(channel.clone(), at.epoch, at.seq, at.id.clone(), reason);
+        let bytes = inner.format.reply(&gap);
+        inner.push(Entry { channel: Some(channel.clone()), epoch: at.epoch, seq: at.seq, ..Entry::alone(bytes) });
+        inner.wake();
     }
 }
 

@@ -193,8 +193,8 @@ impl Socket {
             let event = std::future::poll_fn(|cx| self.poll_event(cx)).await;
             let step = match event {
                 Event::Signal(Signal::Close(close)) => Err(Some(close)),
-                Event::Signal(Signal::CatchUpAgain(channel)) => {
-                    self.waiting.push_front(Work::CatchUpAgain(channel));
+                Event::Signal(Signal::CatchUpAgain(hole)) => {
+                    self.waiting.push_front(Work::CatchUpAgain(hole));
                     Ok(())
                 }
                 Event::Heard | Event::Free => self.hear(),
