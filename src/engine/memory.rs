@@ -32,6 +32,8 @@ struct Log {
     head: u64,
     last_id: Option<Arc<str>>,
     kept: VecDeque<Kept>,
+    /// The id of the publication before the first one kept: whoever has that one misses nothing.
+    let_go: Option<Arc<str>>,
     retention: Retention,
     /// Ids given by publishers, oldest first, for as long as a repetition is recognised.
     given: VecDeque<(Instant, Arc<str>)>,
@@ -157,6 +159,7 @@ impl Log {
             head: 0,
             last_id: None,
             kept: VecDeque::new(),
+            let_go: None,
             retention: Retention::NONE,
             given: VecDeque::new(),
             taken: HashMap::new(),
@@ -173,23 +176,29 @@ impl Log {
         self.retention = retention;
         if retention.size > 0 {
             self.kept.push_back(Kept { publication: publication.clone(), at: now });
+        } else {
+            self.let_go = Some(publication.id.clone());
         }
         self.trim();
     }
 
     fn trim(&mut self) {
         while self.kept.len() > self.retention.size {
-            self.kept.pop_front();
+            self.let_go_first();
         }
         if self.kept.is_empty() {
             self.kept = VecDeque::new();
         }
     }
 
+    fn let_go_first(&mut self) {
+        self.let_go = self.kept.pop_front().map(|it| it.publication.id.clone());
+    }
+
     fn expire(&mut self, now: Instant, idempotency: Duration) {
         let ttl = self.retention.ttl;
         while self.kept.front().is_some_and(|it| now.duration_since(it.at) >= ttl) {
-            self.kept.pop_front();
+            self.let_go_first();
         }
         self.trim();
         while let Some((_, id)) = self.given.pop_front_if(|(at, _)| now.duration_since(*at) >= idempotency) {
@@ -206,9 +215,10 @@ impl Log {
         if since.seq + 1 < first_kept {
             return false;
         }
-        let named = match since.seq == self.head {
-            true => self.last_id.as_ref(),
-            false => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
+        let named = match since.seq {
+            it if it == self.head => self.last_id.as_ref(),
+            it if it + 1 == first_kept => self.let_go.as_ref(),
+            _ => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
         };
         match (&since.id, named) {
             (Some(theirs), Some(ours)) => theirs == ours,
@@ -277,6 +287,7 @@ impl Broker for Memory {
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         if let Some(log) = self.shard(channel).get_mut(channel) {
             log.kept = VecDeque::new();
+            log.let_go = log.last_id.clone();
         }
         Box::pin(std::future::ready(Ok(())))
     }

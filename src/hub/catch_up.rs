@@ -65,7 +65,7 @@ pub enum Fed {
 }
 
 /// Where a catch-up ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caught {
     position: Position,
     /// The engine gave all it had after what the client had.

@@ -159,6 +159,10 @@ impl Lane {
         let reason = if self.last.as_ref().is_some_and(|it| it.epoch != head.epoch) { "epoch" } else { "engine" };
         self.send_back(channel, reason, ledger);
         self.last = Some(head);
+        // Those ahead may wait for something that will never be delivered.
+        if let Some(joining) = &mut self.joining {
+            joining.ask_those_ahead(channel, reason);
+        }
     }
 
     /// A client is through with the history, up to `from`. Unless that is not `whole`, nothing is missing up to there.
@@ -166,7 +170,7 @@ impl Lane {
         let Some(joining) = &mut self.joining else { return };
         let Some(joiner) = joining.clients.get_mut(&at.id).filter(|it| it.follower.number == at.number) else { return };
         joining.ahead -= usize::from(joiner.ahead.take().is_some());
-        let seam = joining.seam(at, self.last.as_ref());
+        let (seam, end) = (joining.seam(at, self.last.as_ref()), joining.end());
         let Some(joiner) = joining.clients.get_mut(&at.id) else { return };
         match seam {
             Seam::Ahead => {
@@ -176,8 +180,8 @@ impl Lane {
             }
             Seam::Open(reason) if whole && joiner.tries < MOST_TRIES => {
                 // Being slow is no reason to give up: its pace is the socket's.
-                joiner.tries += u8::from(reason != SLOW);
-                joiner.since = joining.let_go + joining.held.len() as u64;
+                joiner.tries += u8::from(reason == "engine");
+                joiner.since = end;
                 return joiner.follower.read_from(channel, &at.from, reason);
             }
             _ => {}
@@ -186,6 +190,8 @@ impl Lane {
         if joining.clients.is_empty() {
             self.joining = None;
         }
+        // Where the stream meets what it has, nothing is missing even if the engine gave out.
+        let whole = whole || self.last.is_some();
         let last = self.last.get_or_insert_with(|| at.from.clone());
         match seam {
             Seam::Meets(pushes) if whole => follower.release(pushes, ledger),
@@ -248,8 +254,23 @@ pub(super) struct Place {
 
 impl Joining {
     fn hold_for(&mut self, follower: Follower) {
-        let since = self.let_go + self.held.len() as u64;
+        let since = self.end();
         self.clients.insert(follower.outbox.id, Joiner { follower, since, ahead: None, tries: 0 });
+    }
+
+    fn end(&self) -> u64 {
+        self.let_go + self.held.len() as u64
+    }
+
+    fn ask_those_ahead(&mut self, channel: &ChannelName, reason: &'static str) {
+        let end = self.end();
+        for joiner in self.clients.values_mut() {
+            if let Some(from) = joiner.ahead.take() {
+                joiner.since = end;
+                joiner.follower.read_from(channel, &from, reason);
+            }
+        }
+        self.ahead = 0;
     }
 
     fn keep(&mut self, run: &Run) {
@@ -265,27 +286,34 @@ impl Joining {
         }
     }
 
-    /// Joins a client's history to what was held for it: each has to follow on the one before.
+    /// Joins a client's history to what was held for it: each has to follow on the one before, up to where everybody
+    /// stands. Of two epochs nobody can tell the older, so the engine is asked again.
     fn seam(&self, place: &Place, last: Option<&Position>) -> Seam {
-        let Some(since) = self.clients.get(&place.id).map(|it| it.since) else { return Seam::Open("engine") };
-        let Some(skip) = since.checked_sub(self.let_go) else { return Seam::Open(SLOW) };
         let (epoch, mut seq) = (place.from.epoch, place.from.seq);
+        let is_delivered = last.is_some_and(|it| it.epoch == epoch);
+        match last {
+            None => return Seam::Meets(Vec::new()),
+            Some(last) if is_delivered && last.seq == seq => return Seam::Meets(Vec::new()),
+            Some(last) if is_delivered && last.seq < seq => return Seam::Ahead,
+            _ => {}
+        }
+        let since = self.clients.get(&place.id).map_or(0, |it| it.since);
+        let Some(skip) = since.checked_sub(self.let_go) else { return Seam::Open(SLOW) };
+        let mut held = self.held.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).peekable();
+        if !is_delivered {
+            return if held.peek().is_some() { Seam::Open("epoch") } else { Seam::Ahead };
+        }
         let mut pushes = Vec::new();
-        for push in self.held.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+        let is_old = |it: &&Arc<Push>| it.publication.epoch != epoch || it.publication.seq <= place.from.seq;
+        for push in held.skip_while(is_old) {
             let it = &push.publication;
-            match it.epoch == epoch {
-                false => return Seam::Open("epoch"),
-                true if it.seq <= seq => continue,
-                true if it.before() != seq => return Seam::Open("engine"),
-                true => seq = it.seq,
+            if it.epoch != epoch || it.before() != seq {
+                return Seam::Open("engine");
             }
+            seq = it.seq;
             pushes.push(push.clone());
         }
-        match last {
-            Some(last) if last.epoch != epoch || last.seq < seq => Seam::Ahead,
-            Some(last) if last.seq > seq => Seam::Open("engine"),
-            _ => Seam::Meets(pushes),
-        }
+        if last.is_some_and(|it| it.seq == seq) { Seam::Meets(pushes) } else { Seam::Open("engine") }
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod coming_back;
 mod holes;
+mod model;
 mod slow;
 mod unsteady;
+mod view;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +21,7 @@ use serde_json::Value;
 use tokio::io::ReadBuf;
 
 use super::*;
-use crate::channel::{Data, Pattern};
+use crate::channel::{Data, Epoch, Pattern};
 use crate::engine::BoxFuture;
 use crate::protocol::wire::Deflate;
 use crate::protocol::{Format, Reply, Subscribed as SubscribedReply};

@@ -25,10 +25,14 @@ pub(super) struct Unsteady {
 pub(super) struct Link {
     hub: Arc<dyn Deliver>,
     followed: Mutex<HashSet<ChannelName>>,
+    /// Sees what the engine took, before anything can happen to it.
+    witness: Witness,
     on_its_way: Option<mpsc::UnboundedSender<Arc<Publication>>>,
     /// Nothing is delivered, and nobody is told.
     pub swallows: AtomicBool,
 }
+
+pub(super) type Witness = Box<dyn Fn(&Arc<Publication>) + Send + Sync>;
 
 impl Deliver for Link {
     fn room(&self) -> BoxFuture<'_, ()> {
@@ -36,6 +40,7 @@ impl Deliver for Link {
     }
 
     fn publication(&self, publication: Arc<Publication>) {
+        (self.witness)(&publication);
         match &self.on_its_way {
             Some(way) => way.send(publication).unwrap(),
             None => self.arrive(publication),
@@ -58,6 +63,11 @@ impl Link {
 
 /// A hub over such an engine; with `late` 0 it answers at once.
 pub(super) fn unsteady(shards: usize, late: u64, seed: u64) -> (Arc<Hub>, Arc<Unsteady>) {
+    unsteady_and(shards, late, seed, Box::new(|_| ()))
+}
+
+/// The same, watched.
+pub(super) fn unsteady_and(shards: usize, late: u64, seed: u64, witness: Witness) -> (Arc<Hub>, Arc<Unsteady>) {
     let settings = engine::Settings {
         positions: Duration::from_secs(3600),
         channels: 100_000,
@@ -70,6 +80,7 @@ pub(super) fn unsteady(shards: usize, late: u64, seed: u64) -> (Arc<Hub>, Arc<Un
         let link = Arc::new(Link {
             hub,
             followed: Mutex::default(),
+            witness,
             on_its_way: (late > 0).then_some(way),
             swallows: AtomicBool::default(),
         });
@@ -77,7 +88,10 @@ pub(super) fn unsteady(shards: usize, late: u64, seed: u64) -> (Arc<Hub>, Arc<Un
         work.spawn(async move {
             let mut dice = fastrand::Rng::with_seed(seed);
             while let Some(publication) = coming.recv().await {
-                tokio::time::sleep(Duration::from_millis(dice.u64(..=late))).await;
+                // Now and then: the next ones wait behind it.
+                if dice.u8(..3) == 0 {
+                    tokio::time::sleep(Duration::from_millis(dice.u64(..=late))).await;
+                }
                 delivering.arrive(publication);
             }
         });
