@@ -57,6 +57,7 @@ impl Bench {
             publish: Publish::default(),
             history: Retention { size: 100, ttl: Duration::from_secs(600) },
             when_slow: WhenSlow::DropOldest,
+            min_interval: None,
         };
         let (drain, _) = Drain::new();
         let settings = Settings {

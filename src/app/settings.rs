@@ -112,6 +112,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::DropOldest => WhenSlow::DropOldest,
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
+        min_interval: it.min_interval.map(|it| it.0),
     }
 }
 

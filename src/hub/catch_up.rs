@@ -38,6 +38,7 @@ pub struct Subscription {
     inbox: Arc<Inbox>,
     hub: Arc<Hub>,
     number: Number,
+    is_paced: bool,
     has_left: bool,
 }
 
@@ -53,6 +54,8 @@ pub struct CatchUp {
     next: Option<Arc<Stretch>>,
     /// What a gap is called.
     reason: &'static str,
+    /// Of all there is, only the newest is written.
+    is_paced: bool,
 }
 
 /// How a catch-up goes on.
@@ -85,7 +88,13 @@ impl Hub {
         let subscription = self.join(channel, outbox, rule);
         // History after the join: a publication between the two is held, one before is in the page.
         let joined = self.fan_out.reads.moment();
-        let (limit, retention) = (if since.is_some() { PAGE } else { 0 }, rule.history);
+        let (is_paced, retention) = (subscription.is_paced, rule.history);
+        let limit = match since {
+            None => 0,
+            // To learn whether anything is missing.
+            Some(_) if is_paced => 1,
+            Some(_) => PAGE,
+        };
         let stretch = self.read(channel, Wanted { since: since.clone(), limit, retention }, joined).await?;
         let Some(since) = since else {
             return Ok(Subscribed { subscription, position: stretch.head.clone(), recovered: None, catch_up: None });
@@ -94,8 +103,8 @@ impl Hub {
             let (position, recovered) = (stretch.head.clone(), Some(stretch.unbroken));
             return Ok(Subscribed { subscription, position, recovered, catch_up: None });
         }
-        let (channel, position, next) = (channel.clone(), since.clone(), Some(stretch));
-        let catch_up = CatchUp { channel, retention, joined, position, next, reason: SLOW };
+        let (channel, position, next) = (channel.clone(), since.clone(), (!is_paced).then_some(stretch));
+        let catch_up = CatchUp { channel, retention, joined, position, next, reason: SLOW, is_paced };
         Ok(Subscribed { subscription, position: since, recovered: Some(true), catch_up: Some(catch_up) })
     }
 
@@ -107,16 +116,18 @@ impl Hub {
         let number = self.subscriptions.fetch_add(1, Ordering::Relaxed);
         let inbox = self.inbox_of(outbox.id).clone();
         let (channel, outbox) = (channel.clone(), outbox.clone());
-        let when_slow = rule.when_slow;
-        inbox.push(Order::Join { channel: channel.clone(), outbox: outbox.clone(), number, when_slow });
-        Subscription { channel, outbox, inbox, hub: self.clone(), number, has_left: false }
+        let Rule { when_slow, min_interval, .. } = *rule;
+        inbox.push(Order::Join { channel: channel.clone(), outbox: outbox.clone(), number, when_slow, min_interval });
+        let is_paced = min_interval.is_some();
+        Subscription { channel, outbox, inbox, hub: self.clone(), number, is_paced, has_left: false }
     }
 
     /// The catch-up of a subscription that fell back, unless the hole is an earlier subscription's.
     pub fn catch_up_again(&self, subscription: &Subscription, hole: Hole, retention: Retention) -> Option<CatchUp> {
         let Hole { channel, number, from: position, reason } = hole;
-        let joined = self.fan_out.reads.moment();
-        (number == subscription.number).then_some(CatchUp { channel, retention, joined, position, next: None, reason })
+        let (joined, is_paced) = (self.fan_out.reads.moment(), subscription.is_paced);
+        let catch_up = CatchUp { channel, retention, joined, position, next: None, reason, is_paced };
+        (number == subscription.number).then_some(catch_up)
     }
 }
 
@@ -182,11 +193,11 @@ impl CatchUp {
                 Err(_) => return self.done(false),
             },
         };
+        if self.is_paced {
+            return self.feed_newest(&stretch, outbox);
+        }
         if !stretch.unbroken {
-            let reason = if stretch.head.epoch == self.position.epoch { self.reason } else { "epoch" };
-            outbox.tell_gap(&self.channel, &stretch.head, reason);
-            self.position = stretch.head.clone();
-            return self.done(true);
+            return self.tell_gap(&stretch, outbox);
         }
         stretch.runs.iter().for_each(|run| outbox.catch_up(run));
         if let Some(end) = &stretch.end {
@@ -198,12 +209,35 @@ impl CatchUp {
         }
     }
 
+    /// Older ones than the newest are not missed, so only one that is no longer there, or another epoch, is a gap.
+    fn feed_newest(&mut self, stretch: &Stretch, outbox: &Outbox) -> Fed {
+        let head = &stretch.head;
+        if head.is_place_of(&self.position) {
+            return self.done(true);
+        }
+        let goes_on = head.epoch == self.position.epoch && head.seq > self.position.seq;
+        if !goes_on || stretch.end.is_none() || !stretch.reaches_head() {
+            return self.tell_gap(stretch, outbox);
+        }
+        stretch.runs.iter().for_each(|run| outbox.catch_up(run));
+        self.position = head.clone();
+        self.done(true)
+    }
+
+    fn tell_gap(&mut self, stretch: &Stretch, outbox: &Outbox) -> Fed {
+        let reason = if stretch.head.epoch == self.position.epoch { self.reason } else { "epoch" };
+        outbox.tell_gap(&self.channel, &stretch.head, reason);
+        self.position = stretch.head.clone();
+        self.done(true)
+    }
+
     fn done(&self, is_whole: bool) -> Fed {
         Fed::Done(Caught { position: self.position.clone(), is_whole })
     }
 
     fn wanted(&self) -> Wanted {
-        Wanted { since: Some(self.position.clone()), limit: PAGE, retention: self.retention }
+        let (since, limit) = if self.is_paced { (None, 1) } else { (Some(self.position.clone()), PAGE) };
+        Wanted { since, limit, retention: self.retention }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -23,6 +24,7 @@ pub(super) enum Order {
         outbox: Arc<Outbox>,
         number: Number,
         when_slow: WhenSlow,
+        min_interval: Option<Duration>,
     },
     /// What is held and newer than the place is released; from here on the client is written to directly. Unless
     /// `is_whole`, the history gave out before the client had all of it.

@@ -34,6 +34,8 @@ pub(super) struct Lane {
     last: Option<Position>,
     live: Vec<Follower>,
     joining: Option<Box<Joining>>,
+    /// Not every publication goes this way: one may follow on any older one of its epoch.
+    is_sparse: bool,
 }
 
 pub(super) struct Follower {
@@ -83,6 +85,10 @@ enum Seam {
 }
 
 impl Lane {
+    pub(super) fn sparse() -> Self {
+        Self { is_sparse: true, ..Self::default() }
+    }
+
     pub(super) fn join(&mut self, follower: Follower) {
         self.joining.get_or_insert_default().hold_for(follower);
     }
@@ -90,6 +96,17 @@ impl Lane {
     pub(super) fn followers(&self) -> impl Iterator<Item = &Follower> {
         let joining = self.joining.iter().flat_map(|it| it.clients.values().map(|it| &it.follower));
         self.live.iter().chain(joining)
+    }
+
+    /// How many are live.
+    pub(super) fn live(&self) -> u32 {
+        u32::try_from(self.live.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u32 {
+        let joining = self.joining.as_ref().map_or(0, |it| it.clients.len());
+        u32::try_from(self.live.len() + joining).unwrap_or(u32::MAX)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,6 +120,10 @@ impl Lane {
 
     /// Offers a run to everybody who is live and holds it for everybody who is not.
     pub(super) async fn deliver(&mut self, run: &Run, ledger: &Ledger) -> Outcome {
+        if self.is_sparse && self.last.as_ref().is_some_and(|it| it.is_place_of(&run.position())) {
+            // Whoever joined while it waited has it from the history.
+            return Outcome::default();
+        }
         if let Err(reason) = self.continues(run) {
             self.send_back(run.channel(), reason, ledger);
         }
@@ -134,6 +155,7 @@ impl Lane {
         let first = &run.pushes()[0].publication;
         match &self.last {
             Some(last) if last.epoch != first.epoch => Err("epoch"),
+            Some(last) if self.is_sparse && last.seq < first.seq => Ok(()),
             Some(last) if last.seq != first.before() => Err("engine"),
             _ => Ok(()),
         }
@@ -170,7 +192,7 @@ impl Lane {
         let Some(joining) = &mut self.joining else { return };
         let Some(joiner) = joining.clients.get_mut(&at.id).filter(|it| it.follower.number == at.number) else { return };
         joining.ahead -= usize::from(joiner.ahead.take().is_some());
-        let (seam, end) = (joining.seam(at, self.last.as_ref()), joining.end());
+        let (seam, end) = (joining.seam(at, self.last.as_ref(), self.is_sparse), joining.end());
         let Some(joiner) = joining.clients.get_mut(&at.id) else { return };
         match seam {
             Seam::Ahead => {
@@ -288,7 +310,7 @@ impl Joining {
 
     /// Joins a client's history to what was held for it: each has to follow on the one before, up to where everybody
     /// stands. Of two epochs nobody can tell the older, so the engine is asked again.
-    fn seam(&self, place: &Place, last: Option<&Position>) -> Seam {
+    fn seam(&self, place: &Place, last: Option<&Position>, is_sparse: bool) -> Seam {
         let (epoch, mut seq) = (place.from.epoch, place.from.seq);
         let is_delivered = last.is_some_and(|it| it.epoch == epoch);
         match last {
@@ -307,10 +329,13 @@ impl Joining {
         let is_old = |it: &&Arc<Push>| it.publication.epoch != epoch || it.publication.seq <= place.from.seq;
         for push in held.skip_while(is_old) {
             let it = &push.publication;
-            if it.epoch != epoch || it.before() != seq {
+            if it.epoch != epoch || (it.before() != seq && !is_sparse) {
                 return Seam::Open("engine");
             }
             seq = it.seq;
+            if is_sparse {
+                pushes.clear();
+            }
             pushes.push(push.clone());
         }
         if last.is_some_and(|it| it.seq == seq) { Seam::Meets(pushes) } else { Seam::Open("engine") }
@@ -339,6 +364,13 @@ impl Follower {
 }
 
 impl Outcome {
+    /// Enters in the books what was offered.
+    pub(super) fn enter(&self, run: &Run, ledger: &Ledger) {
+        let count = u64::from(run.len());
+        ledger.expected(count * u64::from(self.matched - self.held));
+        ledger.flushed_many(count * u64::from(self.written), self.bytes);
+    }
+
     fn add(&mut self, offer: Offer) {
         self.matched += u32::from(offer != Offer::Gone);
         match offer {

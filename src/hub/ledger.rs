@@ -132,10 +132,19 @@ impl Tally {
 
     /// A shard is through with it. What waits or was dropped was counted before.
     pub(super) fn add(&self, matched: u32) {
-        self.matched.fetch_add(matched, Ordering::Relaxed);
+        self.matched(matched);
         if self.shards_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.changed.notify_waiters();
         }
+    }
+
+    /// Followers it goes to later than the shard is through with it.
+    pub(super) fn matched(&self, count: u32) {
+        self.matched.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped_many(&self, why: Loss, count: u32) {
+        self.dropped[why as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     pub(super) fn queued(&self) {
@@ -150,7 +159,7 @@ impl Tally {
 
     /// The same as flushed to whoever waits, and counted.
     pub(super) fn dropped(&self, why: Loss) {
-        self.dropped[why as usize].fetch_add(1, Ordering::Relaxed);
+        self.dropped_many(why, 1);
         self.flushed();
     }
 

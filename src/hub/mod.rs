@@ -12,6 +12,7 @@ mod inbox;
 mod lane;
 mod ledger;
 mod outbox;
+mod paced;
 mod reads;
 mod rules;
 mod run;

@@ -113,9 +113,9 @@ impl Stretch {
         self.end.as_ref().is_none_or(|end| end.epoch == self.head.epoch && end.seq >= self.head.seq)
     }
 
-    /// What it is good for without its word on the head: publications that follow on what was asked for.
-    fn leads_on(&self) -> bool {
-        self.unbroken && self.end.is_some()
+    /// Whether it is of use without its word on the head: for the publications that follow on what was asked for.
+    fn leads_on(&self, wanted: &Wanted) -> bool {
+        wanted.since.is_some() && self.unbroken && self.end.is_some()
     }
 }
 
@@ -182,7 +182,7 @@ impl Reads {
                 Found::Nothing => self.begin(broker, channel, wanted, deflate),
             };
             let stretch = reading.await?;
-            if stretch.covers(joined) || stretch.leads_on() {
+            if stretch.covers(joined) || stretch.leads_on(wanted) {
                 return Ok(stretch);
             }
         }
@@ -193,7 +193,7 @@ impl Reads {
         let known = table.channels.get(channel);
         let Some(entry) = known.and_then(|it| it.entries.get(wanted)) else { return Found::Nothing };
         match &entry.done {
-            Some((stretch, _)) if stretch.covers(joined) || stretch.leads_on() => Found::Stretch(stretch.clone()),
+            Some((stretch, _)) if stretch.covers(joined) || stretch.leads_on(wanted) => Found::Stretch(stretch.clone()),
             Some(_) => Found::Nothing,
             None => entry.pending.upgrade().map_or(Found::Nothing, Found::UnderWay),
         }

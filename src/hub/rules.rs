@@ -1,5 +1,7 @@
 //! The rules of channels: first match wins, no rule means refused. A pure table; deciding by it is the session's.
 
+use std::time::Duration;
+
 use crate::channel::{ChannelName, Pattern, Retention};
 
 /// All rules of a generation, in the order of the file.
@@ -14,6 +16,8 @@ pub struct Rule {
     pub publish: Publish,
     pub history: Retention,
     pub when_slow: WhenSlow,
+    /// Its subscribers get one publication in such an interval, the newest.
+    pub min_interval: Option<Duration>,
 }
 
 /// Who may subscribe.
@@ -68,6 +72,11 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether newer publications take the place of older ones, so that a hole in the numbers is no loss.
+    pub fn is_conflated(&self) -> bool {
+        self.when_slow == WhenSlow::LatestOnly || self.min_interval.is_some()
+    }
+
     /// Whether the pattern, with the client's own id in it, covers the channel.
     pub fn is_open_to(&self, channel: &ChannelName, user: Option<&str>) -> bool {
         self.pattern.matches(channel, user)
@@ -86,6 +95,7 @@ mod tests {
             publish: Publish::default(),
             history: Retention::NONE,
             when_slow: WhenSlow::Disconnect,
+            min_interval: None,
         };
         let rules = Rules::new(vec![rule("user.{user}.**", Access::User), rule("**", Access::Public)]);
         let channel = ChannelName::parse("user.42.mail").unwrap();

@@ -4,6 +4,7 @@
 mod coming_back;
 mod holes;
 mod model;
+mod paced;
 mod slow;
 mod unsteady;
 mod view;
@@ -131,6 +132,7 @@ fn rule(when_slow: WhenSlow) -> Rule {
         publish: Publish::default(),
         history: KEEP,
         when_slow,
+        min_interval: None,
     }
 }
 
@@ -144,11 +146,20 @@ fn draft(name: &str, padding: usize) -> Draft {
     Draft::new(channel(name), Data::Json(Bytes::from(format!("\"{}\"", "x".repeat(padding)))), None)
 }
 
-/// Joins as a session does, and says so to the client.
 async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<Outbox>) -> Subscription {
-    let rule = rule(WhenSlow::Disconnect);
+    join_by(hub, name, since, outbox, &rule(WhenSlow::Disconnect)).await
+}
+
+/// Joins as a session does, and says so to the client.
+async fn join_by(
+    hub: &Arc<Hub>,
+    name: &str,
+    since: Option<Position>,
+    outbox: &Arc<Outbox>,
+    rule: &Rule,
+) -> Subscription {
     let Subscribed { subscription, position, recovered, catch_up } =
-        hub.subscribe(&channel(name), since, outbox, &rule).await.unwrap();
+        hub.subscribe(&channel(name), since, outbox, rule).await.unwrap();
     outbox.reply(&Reply::Subscribed(SubscribedReply {
         channel: channel(name),
         epoch: position.epoch.to_string(),

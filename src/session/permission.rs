@@ -61,7 +61,14 @@ mod tests {
 
     fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
         let pattern = Pattern::parse(pattern).unwrap();
-        Rule { pattern, subscribe, publish, history: Retention::NONE, when_slow: WhenSlow::Disconnect }
+        Rule {
+            pattern,
+            subscribe,
+            publish,
+            history: Retention::NONE,
+            when_slow: WhenSlow::Disconnect,
+            min_interval: None,
+        }
     }
 
     fn who(user: Option<&str>, granted: &[&str]) -> Identity {

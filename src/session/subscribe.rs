@@ -3,7 +3,7 @@
 use super::permission::{self, Decision};
 use super::{Policy, Session};
 use crate::channel::{ChannelName, Position, now};
-use crate::hub::{Fed, Hole, WhenSlow};
+use crate::hub::{Fed, Hole};
 use crate::protocol::{Code, Raw, Reference, Reply, ResumedChannel, Subscribed};
 use crate::webhook::{Event, Question};
 
@@ -114,7 +114,7 @@ impl Session {
             seq: position.seq,
             id: position.id.clone(),
             recovered: subscribed.recovered,
-            conflated: (rule.when_slow == WhenSlow::LatestOnly).then_some(true),
+            conflated: rule.is_conflated().then_some(true),
             reference,
             timestamp: now(),
         }));

@@ -26,6 +26,10 @@ pub struct Rule {
     /// What a subscriber who does not keep up loses: disconnect, drop_oldest or latest_only.
     #[serde(default)]
     pub when_slow: WhenSlow,
+    /// Subscribers get at most one publication in such an interval: the newest, at its end. For values that change
+    /// faster than anybody looks. Those who come back get the newest alone.
+    #[serde(default)]
+    pub min_interval: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

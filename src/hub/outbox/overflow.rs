@@ -54,11 +54,11 @@ impl Inner {
         }
     }
 
-    /// `latest_only`: whatever older waits of this channel gives way.
+    /// `latest_only`: whatever older waits of this channel gives way. A gap stays: it may name a new epoch.
     pub(super) fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
         let Self { queue, queued, dropped, .. } = self;
         queue.retain(|entry| {
-            let stays = entry.channel != newest.channel;
+            let stays = entry.channel != newest.channel || entry.is_gap();
             if !stays {
                 *queued -= entry.bytes.len();
                 *dropped += u64::from(entry.accounted.count);

@@ -9,7 +9,7 @@ use super::unsteady::{Unsteady, unsteady_and};
 use super::view::{Asked, Truth, View};
 use super::*;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 60;
 const CLIENTS: u64 = 6;
 /// So little that clients often come back too late.
 const TINY: Retention = Retention { size: 12, ttl: Duration::from_millis(400) };
@@ -103,7 +103,7 @@ impl Client {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         let wire = ChokedWire { pipe: pipe.clone(), is_tls: self.dice.bool() };
         let outbox = Outbox::new(&self.hub, Format::WebSocketJson, Some(Box::new(wire)), OUTBOX);
-        let view = View::new(&self.channel, outbox.id, self.rule.when_slow == WhenSlow::LatestOnly);
+        let view = View::new(&self.channel, outbox.id, self.rule.is_conflated());
         let hub = self.hub.clone();
         Connection { hub, pipe, outbox, subscription: None, catching_up: VecDeque::new(), view, thirst: usize::MAX }
     }
@@ -247,7 +247,7 @@ async fn play(seed: u64) -> Result<HashSet<&'static str>, String> {
             truth: truth.clone(),
             dice: dice.fork(),
             channel: channels[usize::from(at % 3 == 0)].clone(),
-            rule: Rule { history: TINY, ..rule(when_slow) },
+            rule: Rule { history: TINY, min_interval: (dice.u8(..4) == 0).then_some(ms(40)), ..rule(when_slow) },
             has: None,
             told: HashSet::new(),
         };

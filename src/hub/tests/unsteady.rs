@@ -185,12 +185,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Joins and stays.
     pub async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>) -> Self {
+        Self::join_by(hub, name, since, &rule(WhenSlow::Disconnect)).await
+    }
+
+    /// Joins and stays.
+    pub async fn join_by(hub: &Arc<Hub>, name: &str, since: Option<Position>, rule: &Rule) -> Self {
         let pipe = Arc::new(Mutex::new(Pipe { room: usize::MAX, ..Pipe::default() }));
         let wire = ChokedWire { pipe: pipe.clone(), is_tls: false };
         let outbox = Outbox::new(hub, Format::WebSocketJson, Some(Box::new(wire)), 64 << 20);
-        let subscription = join(hub, name, since, &outbox).await;
+        let subscription = join_by(hub, name, since, &outbox, rule).await;
         let (hub, driven) = (hub.clone(), outbox.clone());
         let task = tokio::spawn(async move {
             loop {
