@@ -58,8 +58,12 @@ impl Audit {
             return;
         }
         tokio::time::sleep(GRACE).await;
+        let mut healed = 0;
         for suspects in suspects.chunks(AT_ONCE) {
-            self.heal(suspects).await;
+            healed += self.heal(suspects).await;
+        }
+        if healed > 0 {
+            tracing::warn!(healed, "publications did not reach this node: their subscribers read the history again");
         }
     }
 
@@ -83,14 +87,17 @@ impl Audit {
         suspects
     }
 
-    /// Who stands where it stood, while the engine still says otherwise, has missed something.
-    async fn heal(&self, suspects: &[Suspect]) {
+    /// Who stands where it stood, while the engine still says otherwise, has missed something. Answers how many may have.
+    async fn heal(&self, suspects: &[Suspect]) -> usize {
+        let mut healed = 0;
         let channels: Vec<_> = suspects.iter().map(|it| it.channel.clone()).collect();
         for (suspect, head) in suspects.iter().zip(self.heads(&channels).await) {
             if !head.is_place_of(&suspect.stood) {
                 let (channel, stood) = (suspect.channel.clone(), suspect.stood.clone());
                 self.inboxes[suspect.shard].push(Order::Heal { channel, stood, head });
+                healed += 1;
             }
         }
+        healed
     }
 }

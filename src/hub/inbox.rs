@@ -122,6 +122,7 @@ impl Inbox {
     }
 }
 
-fn cost(push: &Push) -> usize {
+/// Bytes a publication counts for wherever it is kept.
+pub(super) fn cost(push: &Push) -> usize {
     push.publication.data.len() + OVERHEAD
 }

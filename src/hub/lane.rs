@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::inbox::cost;
 use super::ledger::Ledger;
 use super::outbox::{Offer, Outbox};
 use super::rules::WhenSlow;
@@ -167,7 +168,7 @@ impl Lane {
         if self.live.is_empty() {
             return;
         }
-        tracing::warn!(%channel, reason, seq = last.seq, "publications were missed: subscribers read the history again");
+        tracing::debug!(%channel, reason, seq = last.seq, "publications were missed: the history is read again");
         ledger.hole();
         let joining = self.joining.get_or_insert_default();
         for follower in std::mem::take(&mut self.live) {
@@ -297,13 +298,13 @@ impl Joining {
 
     fn keep(&mut self, run: &Run) {
         for push in run.pushes() {
-            self.bytes += push.publication.data.len();
+            self.bytes += cost(push);
             self.held.push_back(push.clone());
         }
         while self.bytes > MAX_HELD
             && let Some(push) = self.held.pop_front()
         {
-            self.bytes -= push.publication.data.len();
+            self.bytes -= cost(&push);
             self.let_go += 1;
         }
     }

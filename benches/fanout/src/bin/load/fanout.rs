@@ -29,16 +29,19 @@ pub struct Report {
     out_of_order: u64,
     closed: usize,
     resident_bytes: u64,
+    /// Deliveries by which the server's books do not add up to what was published.
+    books_off: u64,
 }
 
 pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Result<Report> {
     crowd.grow_to(arguments.subscribers)?;
+    crowd.stall(arguments.stalled)?;
     crowd.warm_up(arguments.size)?;
 
     let (server_before, client_before, start) = (cpu_time(arguments.pid)?, cpu_time(process::id())?, Instant::now());
     let sent_at = match arguments.mode {
         Mode::Latency => at_a_fixed_rate(&mut crowd, arguments)?,
-        Mode::Closed | Mode::Idle => one_after_the_other(&mut crowd, arguments)?,
+        Mode::Closed | Mode::Idle | Mode::Return => one_after_the_other(&mut crowd, arguments)?,
     };
     let missing = crowd.settle()?;
     let elapsed = start.elapsed().as_secs_f64();
@@ -66,6 +69,7 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
         out_of_order: crowd.tallies().map(|tally| tally.out_of_order).sum(),
         closed: crowd.closed,
         resident_bytes: resident_bytes(arguments.pid)?,
+        books_off: crate::books_off(arguments, crowd.sent(), arguments.subscribers + arguments.stalled)?,
     })
 }
 
