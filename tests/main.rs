@@ -7,6 +7,7 @@ mod poll;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod recovery;
 mod server;
 mod session;
 mod sse;

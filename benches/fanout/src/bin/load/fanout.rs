@@ -31,6 +31,8 @@ pub struct Report {
     resident_bytes: u64,
     /// Deliveries by which the server's books do not add up to what was published.
     books_off: u64,
+    /// Deliveries that a client was too slow for.
+    dropped_slow: u64,
 }
 
 pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Result<Report> {
@@ -54,6 +56,7 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
     let deliveries = (messages * arguments.subscribers as u64) as f64;
     let bytes = crowd.tallies().map(|tally| tally.bytes).max().unwrap_or(0);
     let latencies = sorted_latencies(&crowd, &sent_at);
+    let books = crate::HeldBooks::of(arguments)?;
     Ok(Report {
         cell,
         messages,
@@ -69,7 +72,8 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
         out_of_order: crowd.tallies().map(|tally| tally.out_of_order).sum(),
         closed: crowd.closed,
         resident_bytes: resident_bytes(arguments.pid)?,
-        books_off: crate::books_off(arguments, crowd.sent(), arguments.subscribers + arguments.stalled)?,
+        books_off: books.off_from(crowd.sent(), arguments.subscribers + arguments.stalled),
+        dropped_slow: books.slow(),
     })
 }
 

@@ -54,6 +54,6 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
         cpu_microseconds_per_connect: cpu.as_micros() as f64 / all as f64,
         lost,
         closed: crowd.closed,
-        books_off: crate::books_off(arguments, crowd.sent(), FIRST_CONNECTIONS + all)?,
+        books_off: crate::HeldBooks::of(arguments)?.off_from(crowd.sent(), FIRST_CONNECTIONS + all),
     })
 }

@@ -127,15 +127,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Every message was owed to everybody: what the server's books say otherwise. Nothing from a server without books.
-fn books_off(arguments: &Arguments, messages: u64, followers: usize) -> std::io::Result<u64> {
-    if !arguments.books {
-        return Ok(0);
+/// The server's books at the end, if it keeps any.
+struct HeldBooks(Option<Books>);
+
+impl HeldBooks {
+    fn of(arguments: &Arguments) -> std::io::Result<HeldBooks> {
+        if !arguments.books {
+            return Ok(HeldBooks(None));
+        }
+        let mut books = Books::settled(arguments.api, &arguments.key)?;
+        if arguments.stalled > 0 {
+            // What waits for those who never read is accounted for where it is.
+            books.flushed += std::mem::take(&mut books.queued);
+        }
+        Ok(HeldBooks(Some(books)))
     }
-    let mut books = Books::settled(arguments.api, &arguments.key)?;
-    if arguments.stalled > 0 {
-        // What waits for those who never read is accounted for where it is.
-        books.flushed += std::mem::take(&mut books.queued);
+
+    /// Every message was owed to everybody: what the books say otherwise.
+    fn off_from(&self, messages: u64, followers: usize) -> u64 {
+        self.0.map_or(0, |books| books.off_from(messages * followers as u64))
     }
-    Ok(books.off_from(messages * followers as u64))
+
+    fn slow(&self) -> u64 {
+        self.0.map_or(0, |books| books.slow)
+    }
 }
