@@ -138,3 +138,26 @@ async fn a_client_that_shares_an_older_read_misses_nothing_that_came_after_it() 
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_while_the_engine_is_told_to_follow_waits_for_it_too() {
+    for seed in 0..20 {
+        let (hub, engine) = unsteady(1, 50, seed);
+        let mut coming = JoinSet::new();
+        for _ in 0..3 {
+            let (hub, engine) = (hub.clone(), engine.clone());
+            let outbox = Outbox::new(&hub, Format::WebSocketJson, None, 1 << 20);
+            coming.spawn(async move {
+                let name = channel("a");
+                let _subscribed = hub.subscribe(&name, None, &outbox, &rule(WhenSlow::Disconnect)).await.unwrap();
+                // Before it, a publication would not have been delivered here.
+                assert!(!engine.read_too_early.load(Ordering::SeqCst), "seed {seed}");
+                std::future::pending::<()>().await;
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        while let Some(ended) = coming.try_join_next() {
+            ended.unwrap();
+        }
+    }
+}

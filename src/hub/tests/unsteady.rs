@@ -16,6 +16,8 @@ pub(super) struct Unsteady {
     pub reads: AtomicUsize,
     pub under_way: AtomicUsize,
     pub most_at_once: AtomicUsize,
+    /// A history was read before its channel was followed.
+    pub read_too_early: AtomicBool,
     /// How late anything may be, in milliseconds, with the dice for it.
     late: u64,
     dice: Mutex<fastrand::Rng>,
@@ -54,6 +56,10 @@ impl Link {
         if is_followed && !self.swallows.load(Ordering::SeqCst) {
             self.hub.publication(publication);
         }
+    }
+
+    pub fn follows(&self, channel: &ChannelName) -> bool {
+        self.followed.lock().unwrap().contains(channel)
     }
 
     pub fn return_to_hub(&self) {
@@ -102,6 +108,7 @@ pub(super) fn unsteady_and(shards: usize, late: u64, seed: u64, witness: Witness
             reads: AtomicUsize::default(),
             under_way: AtomicUsize::default(),
             most_at_once: AtomicUsize::default(),
+            read_too_early: AtomicBool::default(),
             late,
             dice: Mutex::new(fastrand::Rng::with_seed(!seed)),
         });
@@ -151,6 +158,7 @@ impl Broker for Unsteady {
         let channel = channel.clone();
         Box::pin(async move {
             self.reads.fetch_add(1, Ordering::SeqCst);
+            self.read_too_early.fetch_or(!self.link.follows(&channel), Ordering::SeqCst);
             let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_once.fetch_max(under_way, Ordering::SeqCst);
             self.dawdle().await;
