@@ -12,6 +12,7 @@ mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod recovery;
 mod restart;
 mod server;
 mod session;

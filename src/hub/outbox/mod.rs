@@ -2,6 +2,7 @@
 //! it, under one short lock. A publication is written at once when nothing is waiting; only what the kernel refuses is
 //! queued, bounded in bytes. Control answers never wait behind data.
 
+mod alone;
 mod ending;
 mod entry;
 mod fetched;
@@ -26,7 +27,7 @@ use super::run::Run;
 use super::trail::Trail;
 use super::wire::{Signal, Wire};
 use crate::channel::{ChannelName, ConnectionId, Epoch, now};
-use crate::protocol::{Close, Format, Reply};
+use crate::protocol::{Close, Format};
 pub(super) use entry::{Accounted, Entry};
 pub use fetched::Handed;
 pub use owner::{Owner, Proof};
@@ -118,7 +119,7 @@ impl Outbox {
     }
 
     /// Called by the shard: writes or keeps a run of one channel's publications.
-    pub(super) fn offer(&self, run: &mut Run, when_slow: WhenSlow) -> Offer {
+    pub(super) fn offer(&self, run: &Run, when_slow: WhenSlow) -> Offer {
         let mut inner = self.lock();
         if !inner.open {
             return Offer::Gone;
@@ -126,7 +127,6 @@ impl Outbox {
         if let Some(why) = inner.ending {
             return self.lose(&mut inner, &run.accounted(), why);
         }
-        run.prepare(inner.format, self.id);
         let bytes = run.bytes(inner.format, self.id);
         // What is fetched later gets its cursor then: the client does not stand there before.
         if !inner.is_clear() || !inner.can_write() {
@@ -140,26 +140,13 @@ impl Outbox {
     }
 
     /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
-    pub(super) fn catch_up(&self, run: &mut Run) {
+    pub(super) fn catch_up(&self, run: &Run) {
         let mut inner = self.lock();
         if inner.takes_data() {
-            run.prepare(inner.format, self.id);
             let entry = run.entry(run.bytes(inner.format, self.id).clone());
             self.ledger.expected(u64::from(entry.accounted.count));
             inner.push(entry);
         }
-    }
-
-    /// Called from anywhere: a message to this client alone. Whether there was room for it.
-    pub fn message(&self, encode: impl FnOnce(Format) -> Bytes) -> bool {
-        let mut inner = self.lock();
-        let bytes = encode(inner.format);
-        if !inner.takes_data() || inner.queued + bytes.len() > self.limit {
-            return false;
-        }
-        inner.push(Entry::alone(bytes));
-        inner.wake();
-        true
     }
 
     fn enqueue(&self, inner: &mut Inner, entry: Entry, when_slow: WhenSlow) -> Offer {
@@ -187,21 +174,6 @@ impl Outbox {
         inner.lost(why, accounted.count);
         accounted.dropped(why, &self.ledger);
         Offer::Dropped
-    }
-
-    /// Says something to this client alone, before any data that waits. From the connection's own task.
-    pub fn reply(&self, reply: &Reply) {
-        let mut inner = self.lock();
-        let bytes = match &inner.trail {
-            Some(trail) => inner.format.reply_at(reply, &trail.cursor()),
-            None => inner.format.reply(reply),
-        };
-        inner.push_control(bytes);
-    }
-
-    /// The same with bytes that are framed already: pings, heartbeats.
-    pub fn control(&self, bytes: Bytes) {
-        self.lock().push_control(bytes);
     }
 
     /// Asks the connection's task for something. From anywhere.
