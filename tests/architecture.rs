@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &str)] = &[
     ("cli", "app config demo auth backend channel server"),
     ("demo", ""),
-    ("app", "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook"),
+    (
+        "app",
+        "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook",
+    ),
     ("config", "backend channel server"),
     ("routes", "admin api backend proxy transport webhook"),
     ("transport", "session hub protocol channel peer"),
@@ -19,7 +22,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("server", "peer"),
     ("session", "hub webhook auth protocol channel records"),
     ("webhook", "auth backend channel records"),
-    ("auth", "backend channel"),
+    ("auth", "backend channel records"),
     ("hub", "engine protocol channel"),
     ("engine", "channel records"),
     ("protocol", "channel"),

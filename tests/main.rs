@@ -2,8 +2,12 @@
 
 mod architecture;
 mod cli;
+mod drain;
+mod explain;
+mod notices;
 mod operate;
 mod poll;
+mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
@@ -11,7 +15,9 @@ mod restart;
 mod server;
 mod session;
 mod sse;
+mod storms;
 mod support;
 mod tls;
 mod upgrades;
+mod users;
 mod websocket;

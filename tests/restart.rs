@@ -216,7 +216,7 @@ async fn web_socket_client(channel: &'static str, mut place: Where, ledger: Ledg
                             return;
                         }
                     }
-                    "connected" => {}
+                    "connected" | "reconnect" => {}
                     other => panic!("unexpected {other}: {message}"),
                 }
             }

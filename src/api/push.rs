@@ -79,7 +79,7 @@ async fn publish(
 ) -> Result<Response<Body>, Problem> {
     let (hub, settings, metrics, hold) = (api.hub.clone(), settings.clone(), api.metrics.clone(), api.holds.hold());
     let publishing = tokio::spawn(async move {
-        let _hold = hold;
+        let _hold = (hold, metrics.publish());
         let receipts = send(messages, &hub, &settings, waits_for_flush).await;
         for receipt in &receipts {
             metrics.pushed(receipt.status);

@@ -38,6 +38,8 @@ pub struct Settings {
     pub leeway: Duration,
     /// The first of these that a token has is the user id.
     pub user_claim: Vec<String>,
+    /// The claim that other members of a channel are shown.
+    pub info_claim: String,
 }
 
 /// Why tokens cannot be checked with these settings.
@@ -115,6 +117,7 @@ impl Verifier {
             audience: settings.audience.clone().into(),
             leeway: settings.leeway,
             user_claim: settings.user_claim.clone().into(),
+            info_claim: settings.info_claim.clone(),
         };
         Ok(Self { keys, key_set, checks })
     }

@@ -1,10 +1,12 @@
-//! Where publications are kept and shared between nodes. The ports are small: a [`Broker`] takes drafts and gives
-//! history; it calls back through [`Deliver`], so an engine never knows who subscribes.
+//! Where publications and members are kept and shared between nodes. The ports are small: a [`Broker`] takes drafts and
+//! gives history, [`Presence`] knows who is where; both call back through [`Deliver`], so an engine never knows who
+//! subscribes.
 
 mod changes;
 mod disk;
 mod ids;
 mod log;
+mod members;
 mod memory;
 mod metrics;
 #[cfg(test)]
@@ -15,8 +17,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{ChannelName, Draft, Position, Publication, Retention};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
 pub use disk::{Data, Disk, Fsync, OpenError, Store};
+pub use members::MemoryPresence;
 pub use memory::Memory;
 pub use metrics::Metrics;
 
@@ -90,11 +93,40 @@ pub trait Broker: Send + Sync {
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
 
-/// What an engine calls on its node: in order per channel, never blocking.
+/// Knows who is in a channel: users, from their first connection to their last, wherever those are.
+///
+/// A member is there on the lease of the node that joined it. An engine shared by nodes keeps one leased record per node
+/// *incarnation* (a node that restarts is another), on the engine's own clock, and a node renews that record alone, not one
+/// per member. Members whose node's lease ran out are gone: `members` leaves them out at once, and whichever node finds them
+/// takes them away, which tells `left`. So a node killed by SIGKILL leaves no ghosts past its lease. For the memory engine
+/// the process is the lease.
+///
+/// The calls of one node take effect in the order in which their futures are first polled, so that a connection that
+/// leaves and comes back is there.
+pub trait Presence: Send + Sync {
+    /// A connection of a user is there. Repeating it changes nothing but the info, of which the newest counts.
+    fn join(&self, channel: &ChannelName, connection: ConnectionId, member: Member)
+    -> BoxFuture<'_, Result<(), Error>>;
+
+    /// It no longer is. One that never was changes nothing.
+    fn leave(&self, channel: &ChannelName, connection: ConnectionId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Who is there: at most `limit`, in order of their ids, and how many in all.
+    fn members(&self, channel: &ChannelName, limit: usize) -> BoxFuture<'_, Result<Members, Error>>;
+}
+
+/// What an engine calls on its node: in order per channel, never blocking. What is only for [`Presence`] may be left out by
+/// whoever hears publications alone.
 pub trait Deliver: Send + Sync {
     /// Resolves once there is room; awaited before reading a link further or taking a draft.
     fn room(&self) -> BoxFuture<'_, ()>;
     fn publication(&self, publication: Arc<Publication>);
+    /// A user came to a channel that this node follows, or has other info now. `members` are there after it.
+    fn joined(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
+    /// A user's last connection left a channel that this node follows, or its lease ran out.
+    fn left(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
+    /// What this node caused, followed or not, in the order in which it took effect: of all nodes exactly one hears it.
+    fn caused(&self, _change: Change) {}
 }
 
 /// The engine's word that it took a draft.
@@ -123,6 +155,14 @@ pub struct Page {
     pub head: Position,
     /// Whether nothing is missing between the position asked for and the first publication here.
     pub unbroken: bool,
+}
+
+/// Who is in a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Perhaps not all of them.
+    pub members: Vec<Arc<Member>>,
+    pub total: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ mod follows;
 mod inbox;
 mod ledger;
 mod outbox;
+mod presence;
 mod rules;
 mod run;
 mod shard;
@@ -19,27 +20,29 @@ mod wire;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::access::DynAccess;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
-pub use directory::{Directory, Known, Listed};
+pub use directory::{Directory, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox};
-pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
+pub use outbox::{Handed, Outbox, Owner, Proof, Seen, Sent};
+pub use presence::{Present, Roll};
+pub use rules::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
-use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, Page, Receipt};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, MemoryPresence, Page, Presence, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
 use inbox::{Inbox, Order};
+use presence::{Crowds, Way};
 use shard::Shard;
 
 /// What a hub is opened with.
@@ -53,6 +56,12 @@ pub struct Settings {
 /// The current way to compress broadcasts.
 pub type CurrentDeflate = Box<dyn DynAccess<Deflate> + Send + Sync>;
 
+/// Hears what happens to channels.
+pub type TellChange = Box<dyn Fn(Change) + Send + Sync>;
+
+/// Where changes go, once somebody wants them.
+type Changes = Arc<OnceLock<TellChange>>;
+
 /// A receipt answers at the latest after this, even if this node is not through with its own delivery.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -60,11 +69,13 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 pub struct Hub {
     node: u32,
     broker: Arc<dyn Broker>,
+    presence: Arc<dyn Presence>,
     fan_out: Arc<FanOut>,
     follows: follows::Follows,
     directory: Arc<Directory>,
     checkpoints: Arc<Checkpoints>,
     ledger: Arc<Ledger>,
+    leaving: mpsc::UnboundedSender<presence::Leaving>,
     /// The shards and the engine's own work; they end with the hub.
     _work: JoinSet<()>,
 }
@@ -110,18 +121,39 @@ impl Hub {
             let shard = Shard::new(inbox.clone(), ledger.clone());
             work.spawn(tokio::task::unconstrained(shard.work()));
         }
-        let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
+        let crowds = Arc::new(Crowds::new(inboxes.clone()));
+        let changes = Changes::default();
+        let fan_out = Arc::new(FanOut {
+            inboxes,
+            awaited: Mutex::default(),
+            deflate,
+            crowds: crowds.clone(),
+            changes: changes.clone(),
+        });
         let broker = engine(fan_out.clone(), &mut work)?;
+        let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
+        work.spawn(crowds.work(presence.clone()));
+        let (leaving, left) = mpsc::unbounded_channel();
+        work.spawn(presence::see_through(left));
         Ok(Arc::new(Self {
             node: fastrand::u32(..),
-            follows: follows::Follows::new(broker.clone()),
+            follows: follows::Follows::new(broker.clone(), changes),
             broker,
+            presence,
+            leaving,
             fan_out,
             directory: Arc::default(),
             checkpoints: Arc::default(),
             ledger,
             _work: work,
         }))
+    }
+
+    /// Whom to tell what happens to channels here: subscribers and members, as this node causes it. Set once; it is called
+    /// under locks, so it must not block.
+    pub fn on_change(&self, tell: TellChange) {
+        // A second one would split what happened between two that each believe they hear all of it.
+        assert!(self.fan_out.changes.set(tell).is_ok(), "whom to tell is set once");
     }
 
     /// Takes a draft. An answer means the engine acknowledged it.
@@ -227,6 +259,21 @@ impl Hub {
         followers
     }
 
+    /// What a connection of this node follows, in order of the names, and whether it is still catching up there.
+    pub async fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox_of(outbox.id).push(Order::TellFollowed { outbox: outbox.clone(), answer });
+        // A dropped sender means the shard is gone, and nothing is followed.
+        let mut followed = answered.await.unwrap_or_default();
+        followed.sort_unstable();
+        followed
+    }
+
+    /// Channels the engine remembers, whoever follows them.
+    pub async fn remembered(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        self.broker.channels(prefix, limit).await
+    }
+
     /// A stored publication, ready to be encoded.
     pub fn push_of(&self, publication: Arc<Publication>) -> Push {
         Push::new(publication, self.deflate())
@@ -273,6 +320,8 @@ struct FanOut {
     /// Tallies of publications on their way through the engine.
     awaited: Mutex<HashMap<Name, Arc<Tally>>>,
     deflate: CurrentDeflate,
+    crowds: Arc<Crowds>,
+    changes: Changes,
 }
 
 impl Deliver for FanOut {
@@ -295,6 +344,20 @@ impl Deliver for FanOut {
         let push = Arc::new(Push::new(publication, *self.deflate.load()));
         for inbox in self.inboxes.iter() {
             inbox.push(Order::Publish { push: push.clone(), tally: tally.clone() });
+        }
+    }
+
+    fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.crowds.changed(channel, member, Way::In, members);
+    }
+
+    fn left(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.crowds.changed(channel, member, Way::Out, members);
+    }
+
+    fn caused(&self, change: Change) {
+        if let Some(tell) = self.changes.get() {
+            tell(change);
         }
     }
 }

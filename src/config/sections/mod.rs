@@ -40,7 +40,7 @@ pub struct Config {
     pub auth: Auth,
     /// Rules for channels: the first match wins, no rule means refused.
     pub channels: Vec<Rule>,
-    /// Signed questions to the backend.
+    /// Signed questions and notices to the backend.
     pub webhooks: Webhooks,
     /// The internal listener: for the backend and the operator. Changing its address takes a restart.
     pub api: Api,
@@ -99,7 +99,8 @@ pub struct Limits {
     /// Publication ids that are recognised when they are repeated; about the oldest are forgotten first.
     #[schemars(range(min = 1000))]
     pub idempotency_ids: usize,
-    /// New sessions a second; beyond it clients are told to come back a little later.
+    /// New sessions within any one second, and so connect questions to the backend; beyond it clients are told when to
+    /// come back.
     #[schemars(range(min = 1))]
     pub handshakes_per_second: u32,
     /// Channels one connection may follow.
@@ -145,13 +146,15 @@ impl Default for Rate {
 pub struct Drain {
     /// Between failing /readyz and refusing new connections, so that load balancers notice.
     pub delay: Duration,
+    /// Over this time clients are told to come back, each in a slot of its own.
+    pub spread: Duration,
     /// After this the process ends, whoever is still there.
     pub deadline: Duration,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { delay: seconds(5), deadline: seconds(60) }
+        Self { delay: seconds(5), spread: seconds(20), deadline: seconds(60) }
     }
 }
 

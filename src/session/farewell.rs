@@ -1,0 +1,67 @@
+//! The end of a node as its clients hear it: each is told in a slot of its own, so that they do not all knock at the next
+//! door at once.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Sessions, TurnedAway};
+use crate::hub::Signal;
+use crate::protocol::Format;
+
+/// A client that is told to go comes back within this: elsewhere if there is another node. Its slot already sets it apart
+/// from the others, so this only covers clients that share one.
+const COME_BACK_WITHIN: Duration = Duration::from_secs(1);
+
+impl Sessions {
+    /// Sends every client away, evenly over `spread`. From now on nobody is let in.
+    ///
+    /// A poll is answered at once, with its slot as the time to come back: it would only wait here for nothing.
+    pub async fn send_away(&self, spread: Duration) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let (polls, live): (Vec<_>, Vec<_>) =
+            self.hub.directory().all().into_iter().partition(|it| it.format() == Format::Poll);
+        for (slot, outbox) in slots(&polls, spread) {
+            outbox.signal(Signal::Reconnect { after: slot + soon() });
+        }
+        let begun = Instant::now();
+        for (slot, outbox) in slots(&live, spread) {
+            sleep_until(begun + slot).await;
+            outbox.signal(Signal::Reconnect { after: soon() });
+        }
+    }
+
+    /// Whether there still is somebody to stay with.
+    pub(super) fn stay(&self) -> Result<(), TurnedAway> {
+        match self.is_closing.load(Ordering::SeqCst) {
+            true => Err(TurnedAway::Draining(soon())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// When each is told: one after the other, each somewhere within its own share of the time.
+fn slots<T>(told: &[T], spread: Duration) -> impl Iterator<Item = (Duration, &T)> {
+    let share = spread.div_f64(told.len().max(1) as f64);
+    told.iter().enumerate().map(move |(at, it)| (share.mul_f64(at as f64 + fastrand::f64()), it))
+}
+
+fn soon() -> Duration {
+    COME_BACK_WITHIN.mul_f64(0.1 + 0.9 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_shared_evenly_and_nobody_leaves_its_share() {
+        let clients: Vec<u32> = (0..1000).collect();
+        for (slot, client) in slots(&clients, Duration::from_secs(20)) {
+            let share = Duration::from_millis(20);
+            assert!((share * *client..share * (client + 1)).contains(&slot), "{client}: {slot:?}");
+        }
+        assert!(slots(&clients, Duration::ZERO).all(|(slot, _)| slot.is_zero()));
+    }
+}
