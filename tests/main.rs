@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod doctor;
 mod drain;
 mod explain;
 mod notices;
@@ -15,7 +16,9 @@ mod restart;
 mod server;
 mod session;
 mod sse;
+mod storms;
 mod support;
 mod tls;
 mod upgrades;
+mod users;
 mod websocket;

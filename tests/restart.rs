@@ -157,7 +157,9 @@ struct Ledger(watch::Sender<BTreeMap<String, Vec<u64>>>);
 
 impl Ledger {
     fn subscribed(&self, client: &str) {
-        self.0.send_modify(|it| drop(it.entry(client.to_owned()).or_default()));
+        self.0.send_modify(|it| {
+            it.entry(client.to_owned()).or_default();
+        });
     }
 
     fn heard(&self, client: &str, n: u64) {
@@ -214,7 +216,7 @@ async fn web_socket_client(channel: &'static str, mut place: Where, ledger: Ledg
                             return;
                         }
                     }
-                    "connected" => {}
+                    "connected" | "reconnect" => {}
                     other => panic!("unexpected {other}: {message}"),
                 }
             }

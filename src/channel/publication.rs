@@ -111,6 +111,12 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The same place with nothing of anybody's in it.
+    pub fn emptied(&self) -> Self {
+        let data = Data::Json(Bytes::from_static(b"null"));
+        Self { data, event: None, user: None, subject: None, erased: true, ..self.clone() }
+    }
+
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq, id: Some(self.id.clone()) }
     }

@@ -50,17 +50,20 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
 /// Serves, takes changed configurations, and drains at the end.
 pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
-    loop {
+    let is_signalled = loop {
         tokio::select! {
             _ = watch.changed() => {
                 app.reload().await;
                 watch.follow(app.files());
                 logs.set(&app.config().telemetry.log);
             }
-            () = app.drain_wanted() => break,
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = app.drain_wanted() => break false,
+            _ = terminate.recv() => break true,
+            _ = tokio::signal::ctrl_c() => break true,
         }
+    };
+    if is_signalled {
+        info!(target: "audit", who = "a signal", act = "drain", "an operator acted");
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::changes::{Change, Changes, ChannelRow, RowChange};
-use crate::channel::{ChannelName, Data, Draft, Epoch, Position, Publication, Retention};
+use crate::channel::{ChannelName, Draft, Epoch, Position, Publication, Retention};
 
 /// What is known of one channel.
 pub(super) struct Log {
@@ -181,6 +181,7 @@ impl Log {
         }
         if terms.is_idempotent {
             self.recognise(id.clone(), *seq, terms);
+            changes.ids_new += 1;
         }
         self.keeps(terms.retention, changes);
         if terms.retention.size > 0 {
@@ -297,21 +298,7 @@ impl Log {
         };
         let mut count = 0;
         for kept in self.kept.iter_mut().filter(is_theirs) {
-            let it = &kept.publication;
-            kept.publication = Arc::new(Publication {
-                channel: it.channel.clone(),
-                epoch: it.epoch,
-                seq: it.seq,
-                prev: it.prev,
-                id: it.id.clone(),
-                event: None,
-                user: None,
-                subject: None,
-                data: Data::Json("null".into()),
-                timestamp: it.timestamp,
-                exclude: it.exclude.clone(),
-                erased: true,
-            });
+            kept.publication = Arc::new(kept.publication.emptied());
             changes.row(kept.row, RowChange::Erased);
             count += 1;
         }

@@ -4,6 +4,7 @@
 
 mod changes;
 mod disk;
+mod ids;
 mod log;
 mod members;
 mod memory;
@@ -41,6 +42,25 @@ pub struct Settings {
 pub trait Broker: Send + Sync {
     /// Stores, numbers and delivers. A repeated id answers the first receipt and delivers nothing.
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>>;
+
+    /// Several of one channel in their order, up to the first that is not taken.
+    fn publish_all(&self, drafts: Vec<Draft>, retention: Retention) -> BoxFuture<'_, Vec<Result<Receipt, Error>>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(drafts.len());
+            for draft in drafts {
+                outcomes.push(self.publish(draft, retention).await);
+                if outcomes.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            outcomes
+        })
+    }
+
+    /// How many it likes to be given at once: 1 where that saves nothing.
+    fn at_once(&self) -> usize {
+        1
+    }
 
     /// From now on this node is delivered the channel's publications.
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;

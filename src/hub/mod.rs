@@ -31,7 +31,7 @@ pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
 pub use directory::{Directory, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox, Owner, Seen, Sent};
+pub use outbox::{Handed, Outbox, Owner, Proof, Seen, Sent};
 pub use presence::{Present, Roll};
 pub use rules::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
@@ -169,6 +169,26 @@ impl Hub {
         drop(awaited);
         let tally = (!receipt.duplicate).then_some(tally);
         Ok(Published { receipt, tally })
+    }
+
+    /// The same for several of one channel with ids of their own, in order, up to the first that is not taken.
+    pub async fn publish_all_counted(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Published, Error>> {
+        let shards = self.fan_out.inboxes.len();
+        let awaited = |draft: &Draft| {
+            let tally = Tally::over(shards);
+            (Awaited::new(&self.fan_out, draft, tally.clone()), tally)
+        };
+        let tallies: Vec<_> = drafts.iter().map(awaited).collect();
+        let receipts = self.broker.publish_all(drafts, retention).await;
+        let published = receipts.into_iter().zip(tallies).map(|(receipt, (_awaited, tally))| {
+            receipt.map(|receipt| Published { tally: (!receipt.duplicate).then_some(tally), receipt })
+        });
+        published.collect()
+    }
+
+    /// How many of one channel the engine likes to be given at once.
+    pub fn at_once(&self) -> usize {
+        self.broker.at_once()
     }
 
     pub async fn history(

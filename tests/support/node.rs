@@ -49,9 +49,13 @@ impl Node {
 
     async fn started(folder: &Path, fsync: &str, backend: &str, mut command: Command) -> Self {
         let file = folder.join("outrigger.yaml");
+        // There is no backend that could hear how clients left.
         let data = format!(
-            "data: {{ path: data, fsync: {fsync} }}\nauth: {{ anonymous: true, jwt: {{ secret: '{}' }} }}\n",
-            settings::JWT_SECRET
+            "data: {{ path: data, fsync: {fsync} }}\n\
+             auth: {{ anonymous: true, jwt: {{ secret: '{}' }} }}\n\
+             webhooks: {{ url: /hooks, secret: {}, events: [subscribe, publish] }}\n",
+            settings::JWT_SECRET,
+            settings::WEBHOOK_SECRET,
         );
         std::fs::write(&file, settings::yaml(backend, &data)).unwrap();
         command.args(["--log-format", "json", "run", "--config"]).arg(file);

@@ -152,6 +152,7 @@ fn times_are_longer_than_nothing(config: &Config, complaints: &mut Complaints) {
         ("positions", config.positions),
         ("api.idempotency", config.api.idempotency),
         ("drain.deadline", config.drain.deadline),
+        ("auth.revocations.keep", config.auth.revocations.keep),
     ];
     for (key, _) in times.iter().filter(|(_, time)| time.0.is_zero()) {
         complaints.error(key, "this must be longer than zero");

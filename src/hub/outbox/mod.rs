@@ -29,7 +29,7 @@ use crate::channel::{ChannelName, ConnectionId, Epoch, now};
 use crate::protocol::{Close, Format, Reply};
 pub(super) use entry::{Accounted, Entry};
 pub use fetched::Handed;
-pub use owner::Owner;
+pub use owner::{Owner, Proof};
 pub use seen::{Seen, Sent};
 
 /// What became of an offer.

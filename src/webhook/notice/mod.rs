@@ -192,6 +192,18 @@ impl Notices {
         outcome
     }
 
+    /// Forgets dead letters that speak of a user, and how many there were. What still waits is on its way to the backend.
+    pub fn forget(&self, user: &str) -> usize {
+        let mut state = self.state();
+        let about = state.graveyard.about(user);
+        for serial in &about {
+            if let Some(letter) = state.graveyard.raise(*serial) {
+                self.records.remove(Shelf::DeadLetters, &letter.key());
+            }
+        }
+        about.len()
+    }
+
     /// The end of the node: what waits is sent now, grace or not, until nothing is left or the time is up. Answers how many
     /// are left; with a `data` folder the next process sends them.
     pub async fn flush(&self, deadline: Instant) -> usize {
