@@ -49,11 +49,12 @@ impl Node {
 
     async fn started(folder: &Path, fsync: &str, backend: &str, mut command: Command) -> Self {
         let file = folder.join("outrigger.yaml");
-        // There is no backend that could hear how clients left.
+        // Where there is no backend it cannot hear how clients left.
+        let notices = if backend == NOBODY { "" } else { ", disconnect" };
         let data = format!(
             "data: {{ path: data, fsync: {fsync} }}\n\
              auth: {{ anonymous: true, jwt: {{ secret: '{}' }} }}\n\
-             webhooks: {{ url: /hooks, secret: {}, events: [subscribe, publish] }}\n",
+             webhooks: {{ url: /hooks, secret: {}, events: [subscribe, publish{notices}] }}\n",
             settings::JWT_SECRET,
             settings::WEBHOOK_SECRET,
         );
