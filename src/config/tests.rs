@@ -229,6 +229,10 @@ fn keys_that_contradict_each_other_are_found() {
             "2:30: warning: with \"*\" any web page can connect",
         ),
         ("channels: [ { match: a, subscribe: grant } ]", "1:36: nobody can follow `a`: grants come"),
+        (
+            "channels: [ { match: a, subscribe: public, presence: true } ]",
+            "1:54: warning: nobody will be in `a`: members have an id",
+        ),
         ("channels: [ { match: a, subscribe: user } ]", "1:36: nobody can follow `a`: nobody has an id"),
         (
             "channels: [ { match: a, subscribe: webhook } ]",

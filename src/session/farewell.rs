@@ -66,11 +66,11 @@ mod tests {
     use crate::protocol::wire::Deflate;
     use crate::records::Forgetful;
     use crate::session::{Hello, Limits, Metrics, Policy, Transport};
-    use crate::webhook::Forwarded;
+    use crate::webhook::{Forwarded, Notices};
 
     fn sessions() -> Arc<Sessions> {
         let day = Duration::from_secs(86_400);
-        let engine = engine::Settings { positions: day, channels: 100, idempotency: day };
+        let engine = engine::Settings { positions: day, channels: 100, idempotency: day, idempotency_ids: 9 };
         let hub = Hub::open(hub::Settings { shards: 1, engine }, Box::new(Constant(Deflate::default())));
         let policy = Policy {
             number: 1,
@@ -82,9 +82,11 @@ mod tests {
             limits: Limits { subscriptions: 9, rate: 9.0, burst: 9.0, handshakes: 900.0 },
             revocations: Keep { time: day, most: 9 },
         };
-        let metrics = Metrics::register(&mut Registry::default());
+        let mut registry = Registry::default();
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(Forgetful), &mut registry);
+        let metrics = Metrics::register(&mut registry);
         let revocations = Revocations::open(Arc::new(Forgetful));
-        Sessions::new(hub, Box::new(Constant(Arc::new(policy))), metrics, revocations, Vec::new())
+        Sessions::new(hub, Box::new(Constant(Arc::new(policy))), notices, metrics, revocations)
     }
 
     fn hello() -> Hello {

@@ -1,6 +1,5 @@
 //! The outbox of a client that fetches: a poll, or a stream that HTTP/2 pulls.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -65,13 +64,6 @@ impl Outbox {
         inner.sent.add(entry.accounted.count, entry.bytes.len());
         entry.accounted.flushed(&self.ledger);
         Poll::Ready(Some(inner.with_cursor(&entry.bytes, entry.channel.as_ref(), (entry.epoch, entry.seq))))
-    }
-
-    /// Notes whose it is, for what is kept of where it stands.
-    pub fn belongs_to(&self, user: &Arc<str>) {
-        if let Some(trail) = &mut self.lock().trail {
-            trail.belongs_to(user);
-        }
     }
 
     /// The next signal for a client without a stream.
