@@ -3,6 +3,7 @@
 //! queued, bounded in bytes. Control answers never wait behind data.
 
 mod alone;
+mod cursor;
 mod ending;
 mod entry;
 mod fetched;
@@ -26,7 +27,7 @@ use super::rules::WhenSlow;
 use super::run::Run;
 use super::trail::Trail;
 use super::wire::{Signal, Wire};
-use crate::channel::{ChannelName, ConnectionId, Epoch, now};
+use crate::channel::{ChannelName, ConnectionId, Epoch};
 use crate::protocol::{Close, Format};
 pub(super) use entry::{Accounted, Entry};
 pub use fetched::Handed;
@@ -251,35 +252,6 @@ impl Outbox {
         drop(inner);
         drop(wire);
     }
-
-    /// Bytes that wait, control answers included.
-    pub fn backlog(&self) -> usize {
-        self.lock().backlog()
-    }
-
-    /// How its client is written to.
-    pub fn format(&self) -> Format {
-        self.lock().format
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.lock().open
-    }
-
-    /// An event stream that is to follow more than one channel gets its cursor apart from the shared frames.
-    pub fn follow_several(&self) {
-        let mut inner = self.lock();
-        if inner.format == Format::EventStream {
-            inner.format = Format::EventStreamMany;
-        }
-    }
-
-    /// Notes a position the client has without a publication: where a new channel starts.
-    pub fn note_position(&self, channel: &ChannelName, epoch: Epoch, seq: u64) {
-        if let Some(trail) = &mut self.lock().trail {
-            trail.advance(channel, epoch, seq);
-        }
-    }
 }
 
 impl Inner {
@@ -289,23 +261,6 @@ impl Inner {
 
     fn is_clear(&self) -> bool {
         !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
-    }
-
-    fn backlog(&self) -> usize {
-        self.queued + self.writing.len() + self.control.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    fn lost(&mut self, why: Loss, count: u32) {
-        self.losses.get_or_insert_default()[why as usize] += u64::from(count);
-    }
-
-    fn hear(&mut self) {
-        self.heard_at = u32::try_from(now() / 1000).unwrap_or(u32::MAX);
-    }
-
-    /// Remembers it for whoever looks: the first reason is the reason.
-    fn ends_with(&mut self, close: &Close) {
-        self.closing.get_or_insert_with(|| Box::new(close.clone()));
     }
 
     fn can_write(&self) -> bool {
