@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod client_js;
 mod operate;
 mod poll;
 mod proxy;
