@@ -38,6 +38,8 @@ export function connection({ transports, door, credentials }: ConnectionSettings
   let timer: ReturnType<typeof setTimeout> | undefined;
   let betterTimer: ReturnType<typeof setTimeout> | undefined;
   let betterTries = 0;
+  /** When the better transport is tried again, whatever happens to the other until then. */
+  let betterAt = 0;
   let unwatch = () => {};
 
   function to(next: State, more: Omit<Status, 'state'> = {}): void {
@@ -50,7 +52,7 @@ export function connection({ transports, door, credentials }: ConnectionSettings
     timer = undefined;
     notBefore = 0;
     const mine = ++turn;
-    if (state !== 'reconnecting') to('connecting');
+    if (state === 'idle' || state === 'closed') to('connecting');
     try {
       const token = await credentials.token();
       if (mine === turn) current = call(rungs.transport, { ...door, token }, { ...events(), lost });
@@ -141,7 +143,7 @@ export function connection({ transports, door, credentials }: ConnectionSettings
 
   function lookForBetter(): void {
     const [first, longest] = BETTER_AFTER;
-    const after = Math.min(longest, first * 2 ** betterTries++) * (0.75 + Math.random() / 2);
+    if (betterAt <= Date.now()) betterAt = Date.now() + Math.min(longest, first * 2 ** betterTries++) * (0.75 + Math.random() / 2);
     betterTimer = setTimeout(async () => {
       const mine = turn;
       const token = await credentials.token().catch(() => undefined);
@@ -157,7 +159,7 @@ export function connection({ transports, door, credentials }: ConnectionSettings
         },
       });
       better = tried;
-    }, after);
+    }, betterAt - Date.now());
   }
 
   /** The better way works: what was open there takes over, from where the other stood. */

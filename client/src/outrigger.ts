@@ -20,8 +20,9 @@ export interface Options extends TokenOptions {
   queue?: number;
   /** How long a publication may wait for its answer, over all attempts, in ms. By default 60000. */
   publishTimeout?: number;
-  /** One connection for all tabs of this page's origin and user. By default false. */
-  shared?: boolean;
+  /** One connection for all tabs of this origin that say the same here. Say who the user is, if that can change: tabs of
+   * two users must not share. By default false. */
+  shared?: boolean | string;
   /** Whether requests to another origin carry cookies. By default `'include'`, with a token `'same-origin'`. */
   credentials?: RequestCredentials;
   /** Where the platform has none: Node before 22 needs that of the `ws` package. */
@@ -113,7 +114,8 @@ export class Outrigger extends Emitter<OutriggerEvents> {
       status: (it: Status) => this.#became(it),
       error: (it: Error) => this.#error(it),
     };
-    return options.shared && canShare() ? shared(settings, events) : connection(settings, events);
+    if (!options.shared || !canShare()) return connection(settings, events);
+    return shared(`outrigger:${settings.door.url}:${options.shared}`, settings, events);
   }
 
   /** Where the script came from, which is where its server is. */
@@ -215,8 +217,10 @@ export class Outrigger extends Emitter<OutriggerEvents> {
       case 'message':
         if (reply.channel === undefined) return this.emit('message', reply.data, reply);
     }
+    if (!('channel' in reply) || reply.channel === undefined) return;
     // A backend may have put us on a channel nobody here has asked for yet.
-    if ('channel' in reply && reply.channel !== undefined) this.channel(reply.channel).hear(reply);
+    if (reply.type === 'subscribed') this.channel(reply.channel);
+    this.#channels.get(reply.channel)?.hear(reply);
   }
 
   #failed(failure: Failure): void {

@@ -1,5 +1,6 @@
 import { backoff } from './backoff.ts';
 import { failed, OutriggerError } from './error.ts';
+import { uniqueId } from './id.ts';
 import type { Ack, Close, Command, Failure } from './protocol.ts';
 import type { Asks } from './subscription.ts';
 
@@ -95,10 +96,4 @@ export function publishes({ ref, send }: Asks, { most, ms }: { most: number; ms:
       for (const it of [...waiting.values()]) settle(it, error);
     },
   };
-}
-
-/** Unique enough for a message of one user. Not `randomUUID`: that needs a secure context. */
-export function uniqueId(): string {
-  const random = crypto.getRandomValues(new Uint32Array(4));
-  return [...random].map((it) => it.toString(36)).join('');
 }

@@ -101,14 +101,16 @@ export function subscription(channel: string, { ref, send }: Asks, on: Subscript
   function message(it: Message): void {
     const { seq, id } = it;
     if (!position || seq === undefined || seq <= position.seq) return;
-    const isHole = (it.prev ?? seq - 1) > position.seq && !isConflated;
+    const before = it.prev ?? seq - 1;
+    const isHole = before > position.seq && !isConflated;
     if (isHole && askedAbout !== position.seq) {
       // Perhaps the server still has it: go on from where we were.
       askedAbout = position.seq;
       return subscribe();
     }
-    moveTo({ epoch: position.epoch, seq, id });
-    if (isHole) on.gap({ ...position, type: 'gap', channel, reason: 'missing' });
+    const { epoch } = position;
+    moveTo({ epoch, seq, id });
+    if (isHole) on.gap({ type: 'gap', channel, epoch, seq: before, reason: 'missing' });
     if (heard.has(id)) return;
     heard.add(id);
     if (heard.size > REMEMBERED) heard.delete(heard.values().next().value!);

@@ -9,28 +9,29 @@ export const overEventStream: Open = (door, told): Link => {
   const ended = new AbortController();
   const commands = posts(door, told, ended.signal);
   let isGreeted = false;
+  /** Why the stream ends, if it says so; the last thing it says is when to come back. */
+  let end = { code: 1006, reason: 'the stream ended' };
+  let retry = 0;
 
   function hear(reply: Reply): void {
     if (reply.type === 'connected') {
       isGreeted = true;
       commands.greeted(reply);
     }
-    if (reply.type === 'closed') return told.lost(reply.code, reply.reason);
-    if (reply.type !== 'error' || isGreeted) return told.hear(reply);
-    // The stream goes on to say when to come back.
-    turnedAway = closeOf(reply);
+    if (reply.type === 'closed') end = reply;
+    else if (reply.type === 'error' && !isGreeted) end = closeOf(reply);
+    else told.hear(reply);
   }
-  let turnedAway = { code: 1006, reason: 'the stream ended' };
 
   async function read(): Promise<void> {
     const { fetch, credentials, token } = door;
     const headers = { accept: 'text/event-stream', ...bearer(token) };
     const response = await fetch(`${door.url}/sse`, { headers, credentials, cache: 'no-store', signal: ended.signal });
     if (!response.headers.get('content-type')?.startsWith('text/event-stream') || !response.body) {
-      turnedAway = refusal(response, await response.text(), told);
+      end = refusal(response, await response.text(), told);
       return;
     }
-    const feed = eventReader({ event: ({ data }) => hear(JSON.parse(data)), retry: told.wait });
+    const feed = eventReader({ event: ({ data }) => hear(JSON.parse(data)), retry: (ms) => { retry = ms; } });
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     for (;;) {
@@ -41,9 +42,14 @@ export const overEventStream: Open = (door, told): Link => {
     }
   }
 
-  read().then(
-    () => told.lost(turnedAway.code, turnedAway.reason),
-    (error: Error) => told.lost(1006, error.message),
-  );
+  read()
+    .catch((error: Error) => {
+      // What it said before it broke counts.
+      if (end.code === 1006) end = { code: 1006, reason: error.message };
+    })
+    .then(() => {
+      if (retry > 0) told.wait(retry);
+      told.lost(end.code, end.reason);
+    });
   return { send: commands.send, close: () => ended.abort() };
 };
