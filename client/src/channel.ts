@@ -29,7 +29,7 @@ export interface Host extends Asks {
   message(message: Message): void;
 }
 
-/** One channel. It is followed while somebody listens for its messages, or since `subscribe()`. */
+/** One channel. It is followed while somebody listens for its messages or its members, or since `subscribe()`. */
 export class Channel<Data = unknown> extends Emitter<ChannelEvents<Data>> {
   readonly presence: Presence;
   #host: Host;
@@ -43,7 +43,7 @@ export class Channel<Data = unknown> extends Emitter<ChannelEvents<Data>> {
     super();
     this.#host = host;
     this.presence = new Presence(
-      () => this.subscribe(),
+      (by) => this.#count(by),
       async () => (await host.ask<{ members: Member[] }>({ type: 'presence', channel: name })).members,
     );
     this.#subscription = subscription(name, host, {
@@ -104,21 +104,14 @@ export class Channel<Data = unknown> extends Emitter<ChannelEvents<Data>> {
 
   /** Listens. Listening for messages follows the channel. */
   override on<Name extends keyof ChannelEvents<Data>>(event: Name, handler: Handler<ChannelEvents<Data>[Name]>): this {
-    super.on(event, handler);
-    if (isMessage(event)) {
-      this.#listeners += 1;
-      this.#subscription.want(true);
-    }
-    return this;
+    if (isMessage(event) && !this.has(event, handler)) this.#count(1);
+    return super.on(event, handler);
   }
 
   /** Listens no more. The channel is left with its last listener, unless `subscribe()` was called. */
   override off<Name extends keyof ChannelEvents<Data>>(event: Name, handler: Handler<ChannelEvents<Data>[Name]>): this {
-    if (!super.has(event, handler)) return this;
-    super.off(event, handler);
-    if (isMessage(event)) this.#listeners -= 1;
-    this.#leaveIfUnheard();
-    return this;
+    if (isMessage(event) && this.has(event, handler)) this.#count(-1);
+    return super.off(event, handler);
   }
 
   /** Publishes to everybody on the channel, or to the backend, as its rule says. Said again after a loss of connection, it
@@ -154,6 +147,12 @@ export class Channel<Data = unknown> extends Emitter<ChannelEvents<Data>> {
     for (const it of this.#readers) it.end(error);
     if (this.hears('error')) this.emit('error', error);
     else this.#host.error(error);
+  }
+
+  #count(by: 1 | -1): void {
+    this.#listeners += by;
+    if (by > 0) this.#subscription.want(true);
+    else this.#leaveIfUnheard();
   }
 
   #leaveIfUnheard(): void {

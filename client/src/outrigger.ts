@@ -67,7 +67,9 @@ interface Question {
 
 /** A client of one server. It connects when there is something to do, and comes back by itself. */
 export class Outrigger extends Emitter<OutriggerEvents> {
-  #line: Line;
+  #options: Options;
+  /** Made when it is needed: a server that renders the page never connects, and has no address to know. */
+  #line: Line | undefined;
   #credentials: Credentials;
   #status: Status = { state: 'idle' };
   #isUp = false;
@@ -92,10 +94,15 @@ export class Outrigger extends Emitter<OutriggerEvents> {
       message: (message) => this.emit('message', message.data, message),
     };
     this.#publishes = publishes(this.#host, { most: options.queue ?? 100, ms: options.publishTimeout ?? 60_000 });
-    this.#line = this.#open(options);
+    this.#options = options;
   }
 
-  #open(options: Options): Line {
+  #open(): void {
+    this.#line ??= this.#lineOf(this.#options);
+    this.#line.open();
+  }
+
+  #lineOf(options: Options): Line {
     const { url = Outrigger.url ?? '/realtime', fetch: get = globalThis.fetch, token, getToken } = options;
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketLike | undefined);
     const transports = (options.transports ?? ['websocket', 'sse', 'poll']).filter((it) => it !== 'websocket' || WebSocket);
@@ -131,7 +138,7 @@ export class Outrigger extends Emitter<OutriggerEvents> {
 
   /** Connects, if nothing else did yet; also after `close()`. */
   connect(): this {
-    this.#line.open();
+    this.#open();
     return this;
   }
 
@@ -147,12 +154,12 @@ export class Outrigger extends Emitter<OutriggerEvents> {
 
   /** Ends the connection for good. What waits is rejected. */
   close(): void {
-    this.#line.close();
+    this.#line?.close();
   }
 
   #send(command: Command): boolean {
-    if (this.#isUp) this.#line.send(command);
-    else if (this.state === 'idle') this.#line.open();
+    if (this.#isUp) this.#line!.send(command);
+    else if (this.state === 'idle') this.#open();
     return this.#isUp;
   }
 

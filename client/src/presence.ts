@@ -1,4 +1,4 @@
-import { Emitter } from './emitter.ts';
+import { Emitter, type Handler } from './emitter.ts';
 import type { Member, Reply } from './protocol.ts';
 
 export type PresenceEvents = {
@@ -11,13 +11,13 @@ export type PresenceEvents = {
 /** Who is on a channel, kept current while it is followed. Needs `presence: true` in the channel's rule. */
 export class Presence extends Emitter<PresenceEvents> {
   #members = new Map<string, Member>();
-  #follow: () => void;
+  #listens: (by: 1 | -1) => void;
   #ask: () => Promise<Member[]>;
 
   /** @internal */
-  constructor(follow: () => void, ask: () => Promise<Member[]>) {
+  constructor(listens: (by: 1 | -1) => void, ask: () => Promise<Member[]>) {
     super();
-    this.#follow = follow;
+    this.#listens = listens;
     this.#ask = ask;
   }
 
@@ -26,10 +26,16 @@ export class Presence extends Emitter<PresenceEvents> {
     return this.#members;
   }
 
-  /** Listening is a reason to follow the channel. */
-  override on<Name extends keyof PresenceEvents>(event: Name, handler: (...args: PresenceEvents[Name]) => void): this {
-    this.#follow();
+  /** Listens. That follows the channel, as listening for its messages does. */
+  override on<Name extends keyof PresenceEvents>(event: Name, handler: Handler<PresenceEvents[Name]>): this {
+    if (!this.has(event, handler)) this.#listens(1);
     return super.on(event, handler);
+  }
+
+  /** Listens no more. */
+  override off<Name extends keyof PresenceEvents>(event: Name, handler: Handler<PresenceEvents[Name]>): this {
+    if (this.has(event, handler)) this.#listens(-1);
+    return super.off(event, handler);
   }
 
   /** Asks the server anew. */

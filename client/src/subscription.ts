@@ -160,7 +160,7 @@ export function subscription(channel: string, { ref, send }: Asks, on: Subscript
       if (reply.type === 'subscribed') return subscribed(reply);
       if (reply.type === 'error') return refused(reply);
       // Until the latest question is answered, what comes belongs to an older one.
-      if (asked !== undefined || state !== 'subscribed') return;
+      if (state !== 'subscribed') return;
       switch (reply.type) {
         case 'message': return message(reply);
         case 'gap': {
@@ -172,8 +172,6 @@ export function subscription(channel: string, { ref, send }: Asks, on: Subscript
           return;
         }
         case 'unsubscribed': {
-          // With a `ref` it answers us, and we have gone on since.
-          if (reply.ref !== undefined) return;
           isWanted = false;
           leave();
           return on.unsubscribed(reply.reason);

@@ -17,7 +17,7 @@ export interface TagData {
  * whatever else is on the page may listen for. Text alone: what others publish is never taken for markup. */
 export function actOn(tag: HTMLElement, { channel, target, field, event, token }: TagData): Outrigger {
   const live = new Outrigger(token ? { token } : {});
-  const tell = (place: Element | Document, name: string, detail: object) =>
+  const tell = (name: string, detail: object, place: EventTarget = document.body ?? document) =>
     place.dispatchEvent(new CustomEvent(`outrigger:${name}`, { detail, bubbles: true }));
 
   for (const name of channel!.split(',')) {
@@ -25,11 +25,11 @@ export function actOn(tag: HTMLElement, { channel, target, field, event, token }
       // Looked for each time: the page may have changed.
       const places = target ? [...document.querySelectorAll(target)] : [];
       for (const place of places) place.textContent = textOf(data, field);
-      for (const place of places.length > 0 ? places : [document]) tell(place, 'message', { data, message });
+      for (const place of places.length > 0 ? places : [undefined]) tell('message', { data, message }, place);
     });
   }
-  live.on('gap', (gap) => tell(document, 'gap', gap));
-  live.on('status', (status) => tell(document, status.state, status));
+  live.on('gap', (gap) => tell('gap', gap));
+  live.on('status', (status) => tell(status.state, status));
   tag.dataset.state = live.state;
   live.on('status', ({ state }) => { tag.dataset.state = state; });
   return live;

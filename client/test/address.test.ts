@@ -21,11 +21,15 @@ test('a path is one of the page, and any scheme of the web will do', () => {
 });
 
 test('outside of a page the address is whole, or the mistake is named', () => {
-  expect(() => new Outrigger('/realtime')).toThrow('begins with http:// or https://');
-  expect(() => new Outrigger('ftp://app.test')).toThrow('no address');
+  expect(() => new Outrigger('/realtime').connect()).toThrow('begins with http:// or https://');
+  expect(() => new Outrigger('ftp://app.test').connect()).toThrow('no address');
+});
+
+test('where pages are rendered on a server a client may be made, and does nothing', () => {
+  expect(new Outrigger().state).toBe('idle');
 });
 
 test('without any transport the mistake is named', () => {
   vi.stubGlobal('WebSocket', undefined);
-  expect(() => new Outrigger('http://app.test', { transports: ['websocket'] })).toThrow('give one');
+  expect(() => new Outrigger('http://app.test', { transports: ['websocket'] }).connect()).toThrow('give one');
 });

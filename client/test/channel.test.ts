@@ -461,6 +461,18 @@ describe('history and presence', () => {
     live.close();
   });
 
+  test('listening for members alone follows the channel, and listening no more leaves it', async () => {
+    const { live } = clientOf(server);
+    const handler = vi.fn();
+    const { presence } = live.channel('room.6');
+    presence.on('joined', handler);
+    await pass(100);
+    expect(live.channel('room.6').state).toBe('subscribed');
+    presence.off('joined', handler);
+    await pass(100);
+    expect(live.channel('room.6').state).toBe('idle');
+  });
+
   test('an engine that is out of reach and back is told of', async () => {
     const { live } = await following();
     const told: string[] = [];

@@ -112,6 +112,21 @@ describe('coming back', () => {
     expect(closed).toHaveBeenCalledWith({ code, reason: 'go away' });
   });
 
+  test.each(['sse', 'poll'] as const)('nor over %s', async (transport) => {
+    const { live } = await connected({ transports: [transport] });
+    server.close(4501, 'out');
+    await pass(100_000);
+    expect([live.status.close?.code, server.attempts.length]).toEqual([4501, 1]);
+  });
+
+  test('a poll that meets a node that does not know it is a new session, and nothing is lost', async () => {
+    const { said, heard } = await connected({ transports: ['poll'] });
+    server.sessions.clear();
+    server.push('room.5', 'meanwhile');
+    await pass(60_000);
+    expect([said, heard]).toEqual([['connecting', 'connected', 'reconnecting', 'connected'], ['meanwhile']]);
+  });
+
   test('connect() opens it again after that', async () => {
     const { live, heard } = await connected();
     server.close(4501);
@@ -232,6 +247,26 @@ describe('transports', () => {
     expect(heard).toEqual(Array.from({ length: 100 }, (_, n) => n));
     expect(said).toEqual(['connecting', 'connected', 'connected']);
     expect(server.sessions.size).toBe(1);
+  });
+
+  test('what is on its way then is published all the same, once', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.5);
+    server.blocked.add('websocket');
+    const { channel, live } = await connected();
+    server.blocked.clear();
+    // The old way swallows it.
+    server.answer = ({ type }) => (type === 'publish' && server.sessions.size > 1 ? { type: 'pong' } : undefined);
+    await pass(58_900);
+    const acks: Promise<{ seq?: number }>[] = [];
+    for (let n = 0; n < 80; n += 1) {
+      acks.push(channel.publish(n));
+      await pass(5);
+    }
+    await pass(3000);
+    expect(live.status.transport).toBe('websocket');
+    const seqs = (await Promise.all(acks)).map((it) => it.seq);
+    expect(new Set(seqs).size).toBe(80);
+    expect(server.channel('room.5').log).toHaveLength(80);
   });
 
   test('it looks for it ever more seldom', async () => {
