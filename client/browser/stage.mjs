@@ -36,7 +36,7 @@ export class Stage {
     stage.secret = randomBytes(32).toString('hex');
     stage.key = randomBytes(16).toString('hex');
     stage.backend = await stage.#startBackend();
-    [stage.port, stage.api] = await freePorts(2);
+    [stage.port, stage.tls, stage.api] = await freePorts(3);
     stage.relay = await Relay.start(stage.port);
     await stage.start();
     stage.browser = await chromium.launch({
@@ -73,7 +73,7 @@ export class Stage {
     mkdirSync(`${root}target/external`, { recursive: true });
     this.outrigger = spawn(OUTRIGGER, ['run', '--config', `${here}outrigger.yaml`], {
       env: {
-        ...process.env, PUBLIC_PORT: this.port, API_PORT: this.api, RELAY_PORT: this.relay.port,
+        ...process.env, PUBLIC_PORT: this.port, TLS_PORT: this.tls, API_PORT: this.api, RELAY_PORT: this.relay.port,
         BACKEND_PORT: this.backend.address().port, JWT_SECRET: this.secret, PUSH_KEY: this.key,
       },
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -118,12 +118,12 @@ export class Stage {
   }
 
   /** A page in a browser of its own. */
-  async page(path = '/', context) {
-    context ??= await this.browser.newContext();
+  async page(path = '/', context, origin = `http://127.0.0.1:${this.relay.port}`) {
+    context ??= await this.browser.newContext({ ignoreHTTPSErrors: true });
     const page = await context.newPage();
     page.on('console', (it) => it.type() === 'error' && this.onConsole?.(it.text()));
     page.setDefaultTimeout(20_000);
-    await page.goto(`http://127.0.0.1:${this.relay.port}${path}`);
+    await page.goto(origin + path);
     return page;
   }
 

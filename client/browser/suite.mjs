@@ -77,6 +77,20 @@ for (const transport of ['websocket', 'sse', 'poll']) {
   });
 }
 
+for (const transport of ['websocket', 'sse', 'poll']) {
+  await promise(`through TLS and HTTP/2, ${transport}: pushes and publications get through`, async () => {
+    const page = await stage.page('/', undefined, `https://127.0.0.1:${stage.tls}`);
+    const it = await Ledger.open(stage, page, `room.tls-${transport}`, { transports: [transport] });
+    await it.push(20);
+    await it.settle();
+    const { seq } = await page.evaluate(() => room.publish('from the page'));
+    assert.equal(seq, 21);
+    const { nextHopProtocol } = await page.evaluate(() => ({ ...performance.getEntriesByType('resource')[0].toJSON() }));
+    assert.equal(nextHopProtocol, 'h2');
+    await page.close();
+  });
+}
+
 await promise('where WebSockets are blocked the event stream is used, and then long-poll, and nothing is lost', async () => {
   const it = await ledger();
   await it.push(5);

@@ -1,7 +1,7 @@
 import { Emitter, type Handler } from './emitter.ts';
 import type { OutriggerError } from './error.ts';
 import { Presence } from './presence.ts';
-import type { Ack, Close, Gap, History, Member, Message, Position, Reply, Subscribed } from './protocol.ts';
+import type { Ack, Attendance, Close, Gap, History, Message, Position, Reply, Subscribed } from './protocol.ts';
 import type { Draft } from './publishes.ts';
 import { reader, type Read, type Reader } from './reader.ts';
 import { subscription, type Asks, type Subscription, type SubscriptionState } from './subscription.ts';
@@ -44,7 +44,7 @@ export class Channel<Data = unknown> extends Emitter<ChannelEvents<Data>> {
     this.#host = host;
     this.presence = new Presence(
       (by) => this.#count(by),
-      async () => (await host.ask<{ members: Member[] }>({ type: 'presence', channel: name })).members,
+      (limit) => host.ask<Attendance>({ type: 'presence', channel: name, ...(limit && { limit }) }),
     );
     this.#subscription = subscription(name, host, {
       subscribed: (reply) => this.emit('subscribed', reply),

@@ -68,6 +68,8 @@ export function connection({ transports, door, credentials }: ConnectionSettings
   }
 
   function up(it: Call, connected: Connected): void {
+    // Another session in place of one that was up: of a better transport, or of polls that another node took on.
+    if (upSince > 0) on.down(GONE);
     upSince = Date.now();
     notBefore = 0;
     credentials.accepted();
@@ -167,7 +169,6 @@ export function connection({ transports, door, credentials }: ConnectionSettings
     const old = current;
     current = tried;
     better = undefined;
-    on.down(GONE);
     old?.hangUp();
     up(tried, connected);
   }

@@ -1,8 +1,8 @@
 import { Emitter, type Handler } from './emitter.ts';
-import type { Member, Reply } from './protocol.ts';
+import type { Attendance, Member, Reply } from './protocol.ts';
 
 export type PresenceEvents = {
-  /** Who is there changed: by `joined`, by `left`, or by both after a reconnect. */
+  /** Who is there changed, or how many. */
   change: [members: ReadonlyMap<string, Member>];
   joined: [member: Member];
   left: [member: Member];
@@ -11,19 +11,25 @@ export type PresenceEvents = {
 /** Who is on a channel, kept current while it is followed. Needs `presence: true` in the channel's rule. */
 export class Presence extends Emitter<PresenceEvents> {
   #members = new Map<string, Member>();
+  #total = 0;
   #listens: (by: 1 | -1) => void;
-  #ask: () => Promise<Member[]>;
+  #ask: (limit?: number) => Promise<Attendance>;
 
   /** @internal */
-  constructor(listens: (by: 1 | -1) => void, ask: () => Promise<Member[]>) {
+  constructor(listens: (by: 1 | -1) => void, ask: (limit?: number) => Promise<Attendance>) {
     super();
     this.#listens = listens;
     this.#ask = ask;
   }
 
-  /** By user id. */
+  /** By user id. Empty while there are more than the rule lists: then only `total` is known. */
   get members(): ReadonlyMap<string, Member> {
     return this.#members;
+  }
+
+  /** How many users are there. */
+  get total(): number {
+    return this.#total;
   }
 
   /** Listens. That follows the channel, as listening for its messages does. */
@@ -38,32 +44,54 @@ export class Presence extends Emitter<PresenceEvents> {
     return super.off(event, handler);
   }
 
-  /** Asks the server anew. */
-  async get(): Promise<ReadonlyMap<string, Member>> {
-    this.#replace(await this.#ask());
-    return this.members;
+  /** Asks the server, which names up to `limit` (1000) of those who are there. The channel must be followed. */
+  get(limit?: number): Promise<Attendance> {
+    return this.#ask(limit);
   }
 
   /** @internal */
   hear(reply: Reply): void {
-    if (reply.type === 'subscribed' && reply.members) this.#replace(reply.members);
-    if (reply.type === 'joined' || reply.type === 'left') {
-      const { type, userId, info } = reply;
-      const member = { userId, ...(info !== undefined && { info }) };
-      if (type === 'joined') this.#members.set(userId, member);
-      else this.#members.delete(userId);
-      this.emit(type, member);
-      this.emit('change', this.members);
+    switch (reply.type) {
+      case 'subscribed':
+        if (reply.members) this.#replace(reply.members);
+        else if (reply.membersTotal !== undefined) this.#count(reply.membersTotal);
+        return;
+      case 'members':
+        return reply.members ? this.#replace(reply.members) : this.#count(reply.total);
+      case 'joined': {
+        const { userId, info } = reply;
+        const member = { userId, ...(info !== undefined && { info }) };
+        const isNew = !this.#members.has(userId);
+        this.#members.set(userId, member);
+        if (isNew) this.emit('joined', member);
+        return this.#changed();
+      }
+      case 'left': {
+        const member = this.#members.get(reply.userId);
+        if (!this.#members.delete(reply.userId)) return;
+        this.emit('left', member!);
+        this.#changed();
+      }
     }
   }
 
   #replace(members: Member[]): void {
     const before = this.#members;
     this.#members = new Map(members.map((it) => [it.userId, it]));
-    const joined = members.filter((it) => !before.has(it.userId));
-    const left = [...before.values()].filter((it) => !this.#members.has(it.userId));
-    for (const it of left) this.emit('left', it);
-    for (const it of joined) this.emit('joined', it);
-    if (joined.length + left.length > 0) this.emit('change', this.members);
+    for (const [id, it] of before) if (!this.#members.has(id)) this.emit('left', it);
+    for (const [id, it] of this.#members) if (!before.has(id)) this.emit('joined', it);
+    this.#changed();
+  }
+
+  /** They are too many to be named. */
+  #count(total: number): void {
+    this.#members = new Map();
+    this.#total = total;
+    this.emit('change', this.members);
+  }
+
+  #changed(): void {
+    this.#total = this.#members.size;
+    this.emit('change', this.members);
   }
 }

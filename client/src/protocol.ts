@@ -49,7 +49,9 @@ export interface Subscribed extends Position {
   recovered?: boolean;
   /** Publications are left out on purpose: only the latest counts. */
   conflated?: boolean;
+  /** Who is there, where the rule has presence; only how many, where they are more than the rule lists. */
   members?: Member[];
+  membersTotal?: number;
   ref?: number;
 }
 
@@ -82,6 +84,15 @@ export interface History {
   ref?: number;
 }
 
+/** Who is on a channel: perhaps not all of the `total`. */
+export interface Attendance {
+  type: 'presence';
+  channel: string;
+  members: Member[];
+  total: number;
+  ref?: number;
+}
+
 export interface Failure {
   type: 'error';
   code: string;
@@ -103,7 +114,8 @@ export type Reply =
   | { type: 'unsubscribed'; channel: string; reason?: string; ref?: number }
   | { type: 'skipped'; channel: string; seq: number }
   | ({ type: 'joined' | 'left'; channel: string } & Member)
-  | { type: 'presence'; channel: string; members: Member[]; ref?: number }
+  | { type: 'members'; channel: string; total: number; members?: Member[] }
+  | Attendance
   | { type: 'degraded' | 'restored'; timestamp: number }
   | { type: 'expiring'; expiresAt: number }
   | { type: 'refreshed'; expiresAt?: number; ref?: number }
@@ -117,7 +129,7 @@ export type Command = { ref: number } & (
   | { type: 'unsubscribe'; channel: string }
   | { type: 'publish'; channel: string; data: unknown; id: string; event?: string }
   | { type: 'history'; channel: string; since?: Position; limit?: number }
-  | { type: 'presence'; channel: string }
+  | { type: 'presence'; channel: string; limit?: number }
   | { type: 'refresh'; token: string }
 );
 
@@ -129,7 +141,7 @@ export interface Close {
 
 /** What a close asks of the client: come back, come back with another token, or stay away. */
 export function answerTo({ code }: Close): 'return' | 'renew' | 'stay away' {
-  if (code === 1008 || code === 4004) return 'renew';
+  if ([1008, 4004, 4008].includes(code)) return 'renew';
   return code >= 4500 && code <= 4999 ? 'stay away' : 'return';
 }
 

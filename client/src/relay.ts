@@ -18,8 +18,8 @@ interface Followed {
   tabs: Set<string>;
   position?: Position;
   isConflated?: boolean;
-  /** Where the channel has presence. */
-  members?: Map<string, Member>;
+  /** Where the channel has presence: who is there, or how many where they are too many to be named. */
+  members?: Map<string, Member> | number;
 }
 
 /** `tell` reaches one tab, or all where none is named. */
@@ -47,7 +47,8 @@ export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: strin
       type: 'subscribed', channel, ...position, ref,
       ...(since && { recovered: true }),
       ...(isConflated && { conflated: true }),
-      ...(members && { members: [...members.values()] }),
+      ...(members instanceof Map && { members: [...members.values()] }),
+      ...(typeof members === 'number' && { membersTotal: members }),
     }, tab);
   }
 
@@ -64,8 +65,11 @@ export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: strin
     switch (reply.type) {
       case 'subscribed':
         followed.isConflated = reply.conflated === true;
-        if (reply.members) followed.members = new Map(reply.members.map((it) => [it.userId, it]));
         followed.position = place(reply);
+        if (reply.members || reply.membersTotal !== undefined) followed.members = roll(reply.members, reply.membersTotal);
+        return;
+      case 'members':
+        followed.members = roll(reply.members, reply.total);
         return;
       case 'gap':
         followed.position = place(reply);
@@ -78,10 +82,10 @@ export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: strin
         return;
       }
       case 'joined':
-        followed.members?.set(reply.userId, reply);
+        if (followed.members instanceof Map) followed.members.set(reply.userId, reply);
         return;
       case 'left':
-        followed.members?.delete(reply.userId);
+        if (followed.members instanceof Map) followed.members.delete(reply.userId);
         return;
       case 'unsubscribed':
         if (reply.ref === undefined) channels.delete(reply.channel);
@@ -117,4 +121,8 @@ export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: strin
 
 function place({ epoch, seq, id }: Position): Position {
   return { epoch, seq, ...(id !== undefined && { id }) };
+}
+
+function roll(members: Member[] | undefined, total = 0): Map<string, Member> | number {
+  return members ? new Map(members.map((it) => [it.userId, it])) : total;
 }

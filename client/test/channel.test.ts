@@ -455,10 +455,35 @@ describe('history and presence', () => {
     await pass(2000);
     expect(changes).toEqual([['1', '2'], ['2'], ['3']]);
     expect(told).toEqual(['+2', '-1', '-2', '+3']);
-    const members = channel.presence.get();
+    const asked = channel.presence.get();
     await pass(100);
-    expect((await members).size).toBe(1);
+    expect(await asked).toMatchObject({ members: [{ userId: '3' }], total: 1 });
     live.close();
+  });
+
+  test('who is there already is only known better, and who is gone already is not missed', async () => {
+    server.presence = true;
+    const { channel } = await following();
+    const told: string[] = [];
+    channel.presence.on('joined', ({ userId }) => told.push(`+${userId}`)).on('left', ({ userId }) => told.push(`-${userId}`));
+    server.tellAll({ type: 'joined', channel: 'room.5', userId: '1' });
+    server.tellAll({ type: 'joined', channel: 'room.5', userId: '1', info: 'new' });
+    server.tellAll({ type: 'left', channel: 'room.5', userId: '9' });
+    await pass(100);
+    expect([told, channel.presence.members.get('1')!.info]).toEqual([['+1'], 'new']);
+  });
+
+  test('a crowd is counted, not named', async () => {
+    server.presence = true;
+    server.channel('room.5').members.set('1', { userId: '1' });
+    const { channel } = await following();
+    const changes: [number, number][] = [];
+    const { presence } = channel;
+    presence.on('change', (members) => changes.push([members.size, presence.total]));
+    server.tellAll({ type: 'members', channel: 'room.5', total: 1001 });
+    server.tellAll({ type: 'members', channel: 'room.5', total: 2, members: [{ userId: '1' }, { userId: '2' }] });
+    await pass(100);
+    expect(changes).toEqual([[0, 1001], [2, 2]]);
   });
 
   test('listening for members alone follows the channel, and listening no more leaves it', async () => {

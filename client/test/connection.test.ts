@@ -88,6 +88,26 @@ describe('coming back', () => {
     expect(server.attempts).toHaveLength(2);
   });
 
+  test('who is turned away by a crowd comes back when it is told to', async () => {
+    server.refuse = () => ({ code: 4006, reason: 'Come back later', afterMs: 20_000 });
+    const { live } = await connected();
+    server.refuse = undefined;
+    await pass(18_000);
+    expect(server.transports).toEqual(['websocket']);
+    await pass(3000);
+    expect([server.transports, live.state]).toEqual([['websocket', 'websocket'], 'connected']);
+  });
+
+  test.each(['sse', 'poll'] as const)('over %s too', async (transport) => {
+    server.refuse = () => ({ code: 4006, reason: 'Come back later', afterMs: 20_000 });
+    await connected({ transports: [transport] });
+    server.refuse = undefined;
+    await pass(18_000);
+    expect(server.attempts).toHaveLength(1);
+    await pass(3000);
+    expect(server.attempts).toHaveLength(2);
+  });
+
   test('a server that does not close by then is left', async () => {
     const { live } = await connected();
     server.tellAll({ type: 'reconnect', afterMs: 3000, reason: 'drain' });
@@ -124,7 +144,8 @@ describe('coming back', () => {
     server.sessions.clear();
     server.push('room.5', 'meanwhile');
     await pass(60_000);
-    expect([said, heard]).toEqual([['connecting', 'connected', 'reconnecting', 'connected'], ['meanwhile']]);
+    expect([said, heard]).toEqual([['connecting', 'connected', 'connected'], ['meanwhile']]);
+    expect(server.sessions.size).toBe(1);
   });
 
   test('connect() opens it again after that', async () => {
@@ -305,7 +326,7 @@ describe('tokens', () => {
     expect(server.attempts).toHaveLength(1);
   });
 
-  test.each([1008, 4004])('it is asked for another after %i', async (code) => {
+  test.each([1008, 4004, 4008])('it is asked for another after %i', async (code) => {
     const { live } = await connected({ getToken: tokens() });
     server.close(code);
     await pass(2000);

@@ -15,6 +15,13 @@ interface ModelChannel {
   members: Map<string, { userId: string }>;
 }
 
+interface Refusal {
+  code: number;
+  reason: string;
+  /** When to come back. */
+  afterMs?: number;
+}
+
 interface Session {
   id: string;
   transport: Transport;
@@ -33,7 +40,7 @@ export class ModelServer {
   /** What the network does not let through. */
   blocked = new Set<Transport>();
   /** What connections are answered with instead of a greeting. */
-  refuse: ((token: string | undefined) => { code: number; reason: string } | undefined) | undefined;
+  refuse: ((token: string | undefined) => Refusal | undefined) | undefined;
   /** What a command is answered with instead. */
   answer: ((command: any) => object | undefined) | undefined;
   /** Transports whose connections are taken, and then nothing comes. */
@@ -132,7 +139,7 @@ export class ModelServer {
       case 'history':
         return [{ type: 'history', channel: name, epoch: channel!.epoch, seq: channel!.head, messages: channel!.log, complete: true, ref }];
       case 'presence':
-        return [{ type: 'presence', channel: name, members: [...channel!.members.values()], ref }];
+        return [{ type: 'presence', channel: name, members: [...channel!.members.values()], total: channel!.members.size, ref }];
       case 'refresh':
         return [{ type: 'refreshed', ref }];
       case 'ping':
@@ -171,7 +178,10 @@ export class ModelServer {
           if (server.blocked.has('websocket')) return this.#lost(1006, '');
           this.readyState = 1;
           const refused = server.refuse?.(token);
-          if (refused) return this.#lost(refused.code, refused.reason);
+          if (refused) {
+            if (refused.afterMs) this.#tell({ type: 'reconnect', afterMs: refused.afterMs, reason: 'busy' });
+            return this.#later(() => this.#lost(refused.code, refused.reason));
+          }
           this.#session = server.#open('websocket', (reply) => this.#tell(reply), (code, reason) => this.#later(() => this.#lost(code, reason)));
         });
       }
@@ -250,8 +260,8 @@ export class ModelServer {
         if (this.retry !== undefined) write(`retry: ${this.retry}\n\n`);
         const refused = this.refuse?.(token);
         if (refused) {
-          const code = refused.code === 1008 ? 'invalid_token' : 'refused';
-          tell({ type: 'error', code, message: refused.reason, retryable: false });
+          tell(failureOf(refused));
+          if (refused.afterMs) write(`retry: ${refused.afterMs}\n\n`);
           return finish();
         }
         const session = this.#open('sse', tell, (code, reason) => {
@@ -272,7 +282,7 @@ export class ModelServer {
       this.attempts.push({ transport: 'poll', token, at: Date.now() });
       if (this.blocked.has('poll')) return new Response('blocked', { status: 403 });
       const refused = this.refuse?.(token);
-      if (refused) return Response.json({ type: 'error', code: 'invalid_token', message: refused.reason, retryable: false }, { status: 401 });
+      if (refused) return Response.json({ ...failureOf(refused), messages: [], retry: refused.afterMs }, { status: refused.afterMs ? 429 : 401 });
       const mine: Poll = { waiting: [], wake: () => {}, session: undefined as never };
       const tell = (reply: any) => { mine.waiting.push(reply); mine.wake(); };
       mine.session = this.#open('poll', tell, (code, reason) => tell({ type: 'closed', code, reason }));
@@ -306,6 +316,10 @@ interface Poll {
   waiting: any[];
   wake(): void;
   session: Session;
+}
+
+function failureOf({ code, reason, afterMs }: Refusal) {
+  return { type: 'error', code: code === 1008 ? 'invalid_token' : 'busy', message: reason, retryable: afterMs !== undefined };
 }
 
 /** Lets so many ms pass, and everything happen that happens meanwhile. */

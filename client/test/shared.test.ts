@@ -148,6 +148,11 @@ test('members are known to a tab that comes later', async () => {
   const later = tab();
   await pass(500);
   expect([...later.channel.presence.members.keys()]).toEqual(['2']);
+  server.tellAll({ type: 'members', channel: 'room.5', total: 5000 });
+  await pass(100);
+  const last = tab();
+  await pass(500);
+  expect([last.channel.presence.total, last.channel.presence.members.size]).toEqual([5000, 0]);
 });
 
 test('one tab renews the token for all', async () => {

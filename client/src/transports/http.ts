@@ -43,14 +43,16 @@ export function bearer(token: string | undefined): Record<string, string> {
 
 /** How an answer that lets nobody in ends the connection: in the server's words, or as what something in between said. */
 export function refusal(response: Response, text: string, told: Told): Close {
-  const after = Number(response.headers.get('retry-after'));
-  if (after > 0) told.wait(after * 1000);
+  let failure: Failure & { retry?: number } | undefined;
   try {
-    const failure = JSON.parse(text) as Failure;
-    if (failure.type === 'error') return closeOf(failure);
+    failure = JSON.parse(text);
   } catch {
     // Not the server's words.
   }
+  // A page of another origin does not see the header.
+  const after = failure?.retry ?? Number(response.headers.get('retry-after')) * 1000;
+  if (after > 0) told.wait(after);
+  if (failure?.type === 'error') return closeOf(failure);
   return { code: 1006, reason: `the answer was ${response.status}` };
 }
 
@@ -64,7 +66,7 @@ export function posts(door: Door, told: Told, signal: AbortSignal) {
     const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(fields) };
     const { text } = await ask(door, url, init, session!.secret, signal);
     const reply = JSON.parse(text);
-    if (reply.code === 'not_authenticated') return told.lost(1006, 'the session is gone');
+    if (reply.code === 'not_authenticated') return told.lost(1012, 'the session is gone');
     // Everything else is said on the stream, in its place among the messages.
     if (['ack', 'error', 'history', 'presence'].includes(reply.type)) told.hear({ ref: fields.ref, ...reply });
   }

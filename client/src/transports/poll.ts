@@ -9,16 +9,11 @@ const WAIT = 25;
 export const overPolls: Open = (door, told): Link => {
   const ended = new AbortController();
   const commands = posts(door, told, ended.signal);
-  let isGreeted = false;
 
   /** Whether the session goes on. */
   function hear(reply: Reply): boolean {
-    if (reply.type === 'connected') {
-      // A second greeting: the node that knew us is gone, and with it what we follow.
-      if (isGreeted) return told.lost(1006, 'the session is gone'), false;
-      isGreeted = true;
-      commands.greeted(reply);
-    }
+    // It may come again: a node that did not know us made a session of its own.
+    if (reply.type === 'connected') commands.greeted(reply);
     if (reply.type === 'closed') return told.lost(reply.code, reply.reason), false;
     told.hear(reply);
     return !ended.signal.aborted;
