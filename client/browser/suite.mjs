@@ -267,7 +267,7 @@ await promise('none of the pages broke its policy: no inline script, no eval', a
   assert.deepEqual(complaints.filter((it) => it.includes('Content Security Policy')), []);
 });
 
-const { pushed, told } = Ledger.sum();
-console.log(`# ledger: ${pushed} pushed, ${told} lost with the memory of a restarted node and told, 0 lost in silence`);
+const { pushed, told, silent } = Ledger.sum();
+console.log(`# ledger: ${pushed} pushed, ${told} lost with the memory of a restarted node and told, ${silent} lost in silence`);
 await stage.close();
 sumUp();
