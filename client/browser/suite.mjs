@@ -263,6 +263,21 @@ await promise('the module is the same client', async () => {
   await page.close();
 });
 
+await promise('in Node it is the same client, over whatever Node has', async () => {
+  const { Outrigger } = await import('../dist/client.mjs');
+  const live = new Outrigger(`http://127.0.0.1:${stage.port}/realtime`, { getToken: () => stage.token() });
+  const room = live.channel('room.node');
+  const read = (async () => {
+    const data = [];
+    for await (const message of room) if (data.push(message.data) === 3) return data;
+  })();
+  await room.ready;
+  for (const n of [1, 2]) await stage.post('/push', { channel: 'room.node', data: n });
+  await room.publish(3);
+  assert.deepEqual(await read, [1, 2, 3]);
+  live.close();
+});
+
 await promise('none of the pages broke its policy: no inline script, no eval', async () => {
   assert.deepEqual(complaints.filter((it) => it.includes('Content Security Policy')), []);
 });

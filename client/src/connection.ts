@@ -146,14 +146,16 @@ export function connection({ transports, door, credentials }: ConnectionSettings
   function lookForBetter(): void {
     const [first, longest] = BETTER_AFTER;
     if (betterAt <= Date.now()) betterAt = Date.now() + Math.min(longest, first * 2 ** betterTries++) * (0.75 + Math.random() / 2);
+    clearTimeout(betterTimer);
     betterTimer = setTimeout(async () => {
       const mine = turn;
       const token = await credentials.token().catch(() => undefined);
       if (mine !== turn || !current) return;
       const tried = call(rungs.best, { ...door, token }, {
         up: (connected) => moveTo(tried, connected),
-        hear,
-        wait() {},
+        // What it hears before it takes over is not about the connection that is open.
+        hear: (reply) => current === tried && hear(reply),
+        wait: (ms) => current === tried && wait(ms),
         lost: (close) => {
           if (current === tried) return lost(close);
           better = undefined;

@@ -270,6 +270,15 @@ describe('transports', () => {
     expect(server.sessions.size).toBe(1);
   });
 
+  test('a better one that is turned away for now leaves the other alone', async () => {
+    server.blocked.add('websocket');
+    const { said } = await connected();
+    server.blocked.clear();
+    server.refuse = () => ({ code: 4006, reason: 'Come back later', afterMs: 5000 });
+    await pass(110_000);
+    expect([server.transports.slice(0, 3), said]).toEqual([['websocket', 'sse', 'websocket'], ['connecting', 'connected']]);
+  });
+
   test('what is on its way then is published all the same, once', async () => {
     vi.spyOn(Math, 'random').mockReturnValue(0.5);
     server.blocked.add('websocket');
