@@ -241,7 +241,8 @@ export class Outrigger extends Emitter<OutriggerEvents> {
       const token = await this.#credentials.renewed();
       if (token && this.#isUp) await this.#ask({ type: 'refresh', token });
     } catch (error) {
-      this.#error(error as Error);
+      // The next connection shows the new one anyway.
+      if (this.#isUp) this.#error(error as Error);
     }
   }
 

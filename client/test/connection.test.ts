@@ -335,6 +335,15 @@ describe('tokens', () => {
     expect(server.attempts).toHaveLength(1);
   });
 
+  test('a renewal that a loss overtakes is no error: the next connection shows the new token', async () => {
+    const { errors } = await connected({ getToken: tokens() });
+    server.tellAll({ type: 'expiring', expiresAt: 123 });
+    await pass(LATENCY + 5);
+    server.cut();
+    await pass(2000);
+    expect([errors, server.attempts.at(-1)!.token]).toEqual([[], 't2']);
+  });
+
   test.each([1008, 4004, 4008])('it is asked for another after %i', async (code) => {
     const { live } = await connected({ getToken: tokens() });
     server.close(code);
