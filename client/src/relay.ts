@@ -25,12 +25,12 @@ interface Followed {
 /** `tell` reaches one tab, or all where none is named. */
 export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: string) => void): Relay {
   const channels = new Map<string, Followed>();
-  const questions = new Map<number, { tab: string; ref: number }>();
+  const questions = new Map<number, { tab: string; command: Command }>();
   let lastRef = 0;
 
   function forward(tab: string, command: Command): void {
     lastRef += 1;
-    questions.set(lastRef, { tab, ref: command.ref });
+    questions.set(lastRef, { tab, command });
     line.send({ ...command, ref: lastRef });
   }
 
@@ -104,8 +104,9 @@ export function relay(line: Pick<Line, 'send'>, tell: (reply: Reply, tab?: strin
       const question = questions.get(ref);
       questions.delete(ref);
       if (!question) return;
-      if (reply.type === 'error' && reply.channel !== undefined) leave(question.tab, reply.channel);
-      tell({ ...reply, ref: question.ref } as Reply, question.tab);
+      const { tab, command } = question;
+      if (reply.type === 'error' && command.type === 'subscribe') leave(tab, command.channel);
+      tell({ ...reply, ref: command.ref } as Reply, tab);
     },
     gone(tab) {
       for (const channel of [...channels.keys()]) {

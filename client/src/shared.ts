@@ -20,7 +20,7 @@ type Said =
 /** The line of all tabs of one `name`. The one that holds the lock has the connection; when it goes, the next takes over,
  * and every tab goes on from where it stood. */
 export function shared(name: string, settings: ConnectionSettings, on: LineEvents): Line {
-  const me = uniqueId();
+  let me = '';
   let bus: BroadcastChannel | undefined;
   let ended: AbortController | undefined;
   /** Only in the tab that leads. */
@@ -35,6 +35,7 @@ export function shared(name: string, settings: ConnectionSettings, on: LineEvent
     if (ended) return;
     ended = new AbortController();
     const { signal } = ended;
+    me = uniqueId();
     bus = new BroadcastChannel(name);
     bus.onmessage = ({ data }: MessageEvent<Said>) => ('lead' in data ? hear(data) : own && serve(data));
     show({ state: 'connecting' });
@@ -44,10 +45,14 @@ export function shared(name: string, settings: ConnectionSettings, on: LineEvent
   }
 
   function hold(lock: string, signal: AbortSignal, then: () => void): void {
-    navigator.locks.request(lock, { signal }, () => {
+    take(lock, signal, () => {
       then();
       return new Promise<void>((release) => signal.addEventListener('abort', () => release()));
-    }).catch(() => {}); // Closed before it was this tab's turn.
+    });
+  }
+
+  function take(lock: string, signal: AbortSignal, then: () => void | Promise<void>): void {
+    navigator.locks.request(lock, { signal }, async () => then()).catch(() => {}); // Closed before it was this tab's turn.
   }
 
   function lead(): void {
@@ -93,7 +98,7 @@ export function shared(name: string, settings: ConnectionSettings, on: LineEvent
     if ('command' in said) return relay.say(said.from, said.command);
     if ('bye' in said) return relay.gone(said.from);
     say({ lead: me, to: said.from, status, ...(up && { up }) });
-    hold(`${name}:${said.from}`, ended!.signal, () => relay.gone(said.from));
+    take(`${name}:${said.from}`, ended!.signal, () => relay.gone(said.from));
   }
 
   function hear(said: Extract<Said, { lead: string }>): void {

@@ -3,9 +3,11 @@
 
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { OutriggerError } from '../src/error.ts';
 import type { Outrigger } from '../src/outrigger.ts';
 import type { Message, Position } from '../src/protocol.ts';
 import type { Transport } from '../src/transports/link.ts';
+import { browser } from './browser.ts';
 import { clientOf } from './client.ts';
 import { ModelServer, pass } from './model.ts';
 
@@ -15,6 +17,7 @@ const RUNS = 300;
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => {
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
   vi.useRealTimers();
 });
 
@@ -23,9 +26,11 @@ const step = fc.record({
   act: fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom('push', 'publish') },
     { weight: 2, arbitrary: fc.constantFrom('subscribe', 'unsubscribe', 'flicker') },
-    { weight: 3, arbitrary: fc.constantFrom('cut', 'close', 'lose one', 'wall') },
+    { weight: 3, arbitrary: fc.constantFrom('cut', 'close', 'lose one', 'wall', 'start anew') },
   ),
   channel: fc.constantFrom(...CHANNELS),
+  /** Which of the tabs, where there are several. */
+  tab: fc.nat({ max: 2 }),
   wait: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 60 }), fc.integer({ min: 500, max: 3000 })),
 });
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -68,15 +73,18 @@ function check(stay: Stay): void {
   }
 }
 
-async function play(server: ModelServer, live: Outrigger, steps: Step[]) {
+async function play(server: ModelServer, tabs: Outrigger[], steps: Step[]) {
   const acks: Promise<unknown>[] = [];
-  for (const { act, channel: name, wait } of steps) {
+  for (const { act, channel: name, tab, wait } of steps) {
+    const live = tabs[tab % tabs.length]!;
     const channel = live.channel(name);
     if (act === 'push') server.push(name, null);
-    if (act === 'publish') acks.push(channel.publish(null));
+    if (act === 'publish') acks.push(channel.publish(null).catch(unlessClosed));
     if (act === 'subscribe') channel.subscribe();
     if (act === 'unsubscribe') channel.unsubscribe();
     if (act === 'flicker') channel.unsubscribe().subscribe().unsubscribe().subscribe();
+    if (act === 'start anew') live.close();
+    if (act === 'start anew') live.connect();
     if (act === 'cut') server.cut();
     if (act === 'close') server.close(4003);
     if (act === 'lose one') server.toLose += 1;
@@ -92,42 +100,49 @@ async function play(server: ModelServer, live: Outrigger, steps: Step[]) {
   return acks;
 }
 
-async function run(steps: Step[], transports: Transport[], history: number): Promise<void> {
+const unlessClosed = (error: OutriggerError) => {
+  if (error.code !== 'closed') throw error;
+};
+
+interface Setting {
+  transports: Transport[];
+  history: number;
+  /** How many tabs share the connection. */
+  tabs?: number;
+}
+
+async function run(steps: Step[], { transports, history, tabs: count = 1 }: Setting): Promise<void> {
   let seed = 1;
   vi.spyOn(Math, 'random').mockImplementation(() => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647);
   const server = new ModelServer();
   server.history = history;
-  const { live } = clientOf(server, { transports });
-  const records = new Map(CHANNELS.map((name) => [name, record(live, name)]));
-  const acks = await play(server, live, steps);
-  for (const [name, { stays, current }] of records) {
+  if (count > 1) browser();
+  const tabs = Array.from({ length: count }, () => clientOf(server, { transports, shared: count > 1 }).live);
+  const records = tabs.flatMap((live) => CHANNELS.map((name) => ({ name, ...record(live, name) })));
+  const acks = await play(server, tabs, steps);
+  // A hole is asked about once: it takes a second loss, of the answer, to make a gap of it.
+  const losses = steps.filter((it) => it.act === 'lose one').length;
+  for (const { name, stays, current } of records) {
+    const { head, log } = server.channel(name);
     for (const stay of stays) check(stay);
     const stay = current();
-    const head = server.channel(name).head;
     if (stay) expect(Math.max(stay.heard.at(-1)?.seq ?? 0, stay.gaps.at(-1)?.to.seq ?? 0), `${name} is at its end`).toBe(head);
-    // A hole is asked about once: it takes a second loss, of the answer, to make a gap of it.
-    const losses = steps.filter((it) => it.act === 'lose one').length;
     if (history === Infinity) expect(stays.flatMap((it) => it.gaps).length).toBeLessThanOrEqual(losses / 2);
-    const published = server.channel(name).log.map((it) => it.id);
-    expect(new Set(published).size, 'published once').toBe(published.length);
+    expect(new Set(log.map((it) => it.id)).size, 'published once').toBe(log.length);
   }
   await Promise.all(acks);
-  live.close();
+  for (const it of tabs) it.close();
 }
 
-describe.each<[string, Transport[]]>([
-  ['WebSocket', ['websocket']],
-  ['event stream', ['sse']],
-  ['long-poll', ['poll']],
-  ['whatever passes', ['websocket', 'sse', 'poll']],
-])('over %s', (_, transports) => {
-  test('whatever the order, nothing is lost and nothing is doubled', async () => {
-    const steps = fc.array(step, { maxLength: 25 });
-    await fc.assert(fc.asyncProperty(steps, (it) => run(it, transports, Infinity)), { numRuns: RUNS });
-  }, 120_000);
-
-  test('where the history is short, what is lost is told', async () => {
-    const steps = fc.array(step, { maxLength: 25 });
-    await fc.assert(fc.asyncProperty(steps, (it) => run(it, transports, 2)), { numRuns: RUNS });
+describe.each<[string, Omit<Setting, 'history'>]>([
+  ['over WebSocket', { transports: ['websocket'] }],
+  ['over event stream', { transports: ['sse'] }],
+  ['over long-poll', { transports: ['poll'] }],
+  ['over whatever passes', { transports: ['websocket', 'sse', 'poll'] }],
+  ['in three tabs', { transports: ['websocket', 'sse', 'poll'], tabs: 3 }],
+])('%s', (_, setting) => {
+  test.each([['nothing is lost and nothing is doubled', Infinity], ['what a short history lost is told', 2]])('whatever the order, %s', async (_, history) => {
+    const property = fc.asyncProperty(fc.array(step, { maxLength: 25 }), (steps) => run(steps, { ...setting, history }));
+    await fc.assert(property, { numRuns: RUNS });
   }, 120_000);
 });

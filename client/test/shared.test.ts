@@ -1,44 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { browser } from './browser.ts';
 import { clientOf, listenTo } from './client.ts';
 import { ModelServer, pass } from './model.ts';
-
-/** Locks and channels as the tabs of one browser have them. */
-function browser() {
-  const queues = new Map<string, (() => void)[]>();
-  const locks = {
-    request(name: string, { signal }: { signal: AbortSignal }, held: () => Promise<void>) {
-      return new Promise<void>((resolve, reject) => {
-        const queue = queues.get(name) ?? [];
-        queues.set(name, queue);
-        const turn = () => held().then(() => {
-          queue.shift();
-          resolve();
-          queue[0]?.();
-        });
-        queue.push(turn);
-        signal.addEventListener('abort', () => {
-          const at = queue.indexOf(turn);
-          if (at <= 0) return;
-          queue.splice(at, 1);
-          reject(new Error('aborted'));
-        });
-        if (queue.length === 1) queueMicrotask(turn);
-      });
-    },
-  };
-  const buses = new Set<FakeBus>();
-  class FakeBus {
-    onmessage: ((event: { data: unknown }) => void) | null = null;
-    constructor(public name: string) { buses.add(this); }
-    postMessage(data: unknown) {
-      const copy = structuredClone(data);
-      for (const it of buses) if (it !== this && it.name === this.name) setTimeout(() => buses.has(it) && it.onmessage?.({ data: copy }), 1);
-    }
-    close() { buses.delete(this); }
-  }
-  vi.stubGlobal('navigator', { locks, onLine: true });
-  vi.stubGlobal('BroadcastChannel', FakeBus);
-}
 
 let server: ModelServer;
 beforeEach(() => {
@@ -110,6 +73,29 @@ test('each tab publishes, and gets the answer to its own', async () => {
   await pass(200);
   expect((await Promise.all(acks)).map((it) => it.seq).sort()).toEqual([1, 2]);
   expect(tabs.map((it) => it.heard)).toEqual([[0, 1], [0, 1]]);
+});
+
+test('a publication that is refused does not take its tab off the channel', async () => {
+  const [first, second] = [tab(), tab()];
+  await pass(500);
+  server.answer = ({ type }) => (type === 'publish' ? { type: 'error', code: 'invalid', message: 'no', retryable: false } : undefined);
+  const refused = second.channel.publish('rude').catch((error) => error.code);
+  await pass(200);
+  first.channel.unsubscribe();
+  await pass(200);
+  server.push('room.5', 'still');
+  await pass(100);
+  expect([await refused, second.heard]).toEqual(['invalid', ['still']]);
+});
+
+test('a channel that may not be followed is asked for again by the next tab', async () => {
+  server.answer = ({ type }) => (type === 'subscribe' ? { type: 'error', code: 'not_allowed', message: '', retryable: false } : undefined);
+  const { channel } = tab();
+  await pass(500);
+  server.answer = undefined;
+  const later = tab();
+  await pass(500);
+  expect([channel.state, later.channel.state]).toEqual(['refused', 'subscribed']);
 });
 
 test('a loss of connection is one for all, and all go on from where they were', async () => {

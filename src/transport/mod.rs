@@ -1,5 +1,6 @@
 //! Carries frames between one client and its session: WebSocket, event stream, long-poll. Checks where a request comes
-//! from and what it shows; never asks whether something is allowed, and never names an engine.
+//! from and what it shows; never asks whether something is allowed, and never names an engine. Hands out the browser's
+//! client, too.
 
 mod body;
 mod client_js;
