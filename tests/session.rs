@@ -66,9 +66,14 @@ async fn whom_the_backend_refuses_is_told_so_in_the_close() {
     app.backend.on("/hooks", |_| Reply::json(200, json!({ "disconnect": { "code": 4123, "reason": "later" } })));
     assert_eq!(with_headers(&app, &[]).await.expect_close().await, (4123, "later".into()));
     app.backend.on("/hooks", |_| Reply::new(500, ""));
-    assert_eq!(with_headers(&app, &[]).await.expect_close().await.0, 4007);
+    let mut client = with_headers(&app, &[]).await;
+    assert_eq!(client.expect("reconnect").await["reason"], "unavailable");
+    assert_eq!(client.expect_close().await.0, 4007);
     app.backend.on("/hooks", |_| Reply::new(429, "").header("retry-after", "7"));
-    assert_eq!(with_headers(&app, &[]).await.expect_close().await.0, 4006);
+    let mut client = with_headers(&app, &[]).await;
+    let after = client.expect("reconnect").await["afterMs"].as_u64().unwrap();
+    assert!((7000..=10_500).contains(&after), "{after}");
+    assert_eq!(client.expect_close().await.0, 4006);
 }
 
 #[tokio::test]
@@ -170,15 +175,15 @@ async fn subscriptions_and_new_sessions_have_their_limits() {
     let mut turned_away = 0;
     for _ in 0..6 {
         let mut next = app.socket(&format!("?token={}", token("1", &[]))).await;
-        match next.next_or_close().await {
-            Ok(message) => assert_eq!(message["type"], "connected"),
-            Err((code, _)) => {
-                assert_eq!(code, 4006);
-                turned_away += 1;
-            }
+        let message = next.next().await;
+        if message["type"] == "reconnect" {
+            assert_eq!(message["reason"], "busy");
+            let (code, reason) = next.expect_close().await;
+            assert!(code == 4006 && reason.starts_with("Come back later in "), "{code} {reason}");
+            turned_away += 1;
         }
     }
-    assert!((3..=5).contains(&turned_away), "{turned_away}");
+    assert!((3..=6).contains(&turned_away), "{turned_away}");
 }
 
 #[tokio::test]

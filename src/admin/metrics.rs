@@ -73,7 +73,7 @@ impl Collector for Live {
     }
 }
 
-/// From /proc; nothing where there is none.
+/// Of this process, from /proc and the system; nothing where it does not say.
 fn process() -> Vec<(&'static str, &'static str, Option<Unit>, i64)> {
     let mut found = Vec::new();
     let resident = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| {
@@ -85,6 +85,14 @@ fn process() -> Vec<(&'static str, &'static str, Option<Unit>, i64)> {
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         found.push(("process_open_fds", "Open file descriptors", None, i64::try_from(entries.count()).unwrap_or(0)));
+    }
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        found.push((
+            "process_max_fds",
+            "File descriptors that may be open",
+            None,
+            i64::try_from(most).unwrap_or(i64::MAX),
+        ));
     }
     found
 }

@@ -15,8 +15,8 @@ use sfv::{List, ListEntry, Parser};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
-use crate::channel::{ChannelName, Data, Draft, unique_id};
+use super::metrics::{Metrics, Publishing};
+use crate::channel::{ChannelName, Data, Draft, MAX_DEPTH, depth, unique_id};
 use crate::drain::{Draining, Holds};
 use crate::hub::{Hub, Rules};
 use crate::protocol::compact;
@@ -43,8 +43,8 @@ pub struct Announcer {
     complained: Mutex<Option<Instant>>,
 }
 
-/// The right to one task, and the hold the drain waits for.
-type Place = (OwnedSemaphorePermit, Option<Draining>);
+/// The right to one task, and the hold the drain waits for, counted.
+type Place = (OwnedSemaphorePermit, Option<Draining>, Publishing);
 
 /// Where a reply is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Announcer {
     /// A place among those under way, which the drain waits for; having none is counted.
     fn place(&self) -> Option<Place> {
         match self.under_way.clone().try_acquire_owned() {
-            Ok(permit) => Some((permit, self.holds.hold())),
+            Ok(permit) => Some((permit, self.holds.hold(), self.metrics.publish())),
             Err(_) => self.give_up("overflow", "too many are under way"),
         }
     }
@@ -226,6 +226,10 @@ impl Copy {
         };
         if json.len() > self.terms.max_publication {
             self.announcer.give_up::<()>("too_large", "the data is larger than realtime.max_publication");
+            return;
+        }
+        if depth(json) > MAX_DEPTH {
+            self.announcer.give_up::<()>("too_deep", "the data is nested too deeply for its subscribers");
             return;
         }
         let data = Data::Json(compact(json));

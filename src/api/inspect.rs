@@ -1,5 +1,6 @@
 //! Channels as this node sees them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
@@ -10,7 +11,7 @@ use super::{Body, Problem, Query, Settings};
 use crate::channel::{ChannelName, Position};
 use crate::engine::Error;
 use crate::hub::Hub;
-use crate::protocol::Raw;
+use crate::protocol::{Present, Raw};
 
 /// The most that is listed in one answer.
 const MOST: usize = 1000;
@@ -18,19 +19,21 @@ const MOST: usize = 1000;
 #[derive(Serialize)]
 struct Channel {
     channel: ChannelName,
-    /// Of this node.
+    /// Of this node; 0 for one that is only remembered.
     subscribers: u32,
 }
 
-pub(super) fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
+/// Those that somebody of this node follows, and those the engine remembers.
+pub(super) async fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
     let prefix = query.get("prefix").unwrap_or_default();
     // One more than asked for tells whether there are more.
-    let mut channels = hub.channels(&prefix, limit + 1);
-    let is_cut = channels.len() > limit;
-    channels.truncate(limit);
-    let channels: Vec<_> =
-        channels.into_iter().map(|(channel, subscribers)| Channel { channel, subscribers }).collect();
+    let remembered = hub.remembered(&prefix, limit + 1).await.map_err(away)?;
+    let mut all: BTreeMap<ChannelName, u32> = remembered.into_iter().map(|it| (it, 0)).collect();
+    all.extend(hub.channels(&prefix, limit + 1));
+    let is_cut = all.len() > limit;
+    let one = |(channel, subscribers)| Channel { channel, subscribers };
+    let channels: Vec<_> = all.into_iter().take(limit).map(one).collect();
     Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "channels": channels, "truncated": is_cut })))
 }
 
@@ -90,10 +93,30 @@ struct History {
 
 pub(super) async fn delete_history(channel: &ChannelName, hub: &Hub) -> Result<Response<Body>, Problem> {
     hub.delete_history(channel).await.map_err(away)?;
-    tracing::info!(%channel, "history deleted");
     Ok(super::json(StatusCode::OK, &json!({ "channel": channel })))
 }
 
-fn away(error: Error) -> Problem {
+/// Who is in a channel, on all nodes.
+pub(super) async fn members(
+    channel: &ChannelName,
+    query: &Query,
+    hub: &Hub,
+    settings: &Settings,
+) -> Result<Response<Body>, Problem> {
+    let limit = query.number("limit", 100, MOST)?;
+    let found = hub.members(channel, limit).await.map_err(away)?;
+    let members: Vec<Present> = found.members.iter().map(|it| (&**it).into()).collect();
+    let answer = json!({
+        "channel": channel,
+        // Without it nobody is a member, however many subscribers there are.
+        "presence": settings.rules.find(channel).is_some_and(|it| it.presence.is_some()),
+        "truncated": members.len() < found.total,
+        "members": members,
+        "total": found.total,
+    });
+    Ok(super::json(StatusCode::OK, &answer))
+}
+
+pub(super) fn away(error: Error) -> Problem {
     Problem::unavailable(error.to_string())
 }

@@ -2,6 +2,7 @@ use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::receipt::Status;
@@ -12,7 +13,12 @@ pub struct Metrics {
     pushes: Family<ByStatus, Counter>,
     requests: Family<ByStatus, Counter>,
     announced: Family<ByOutcome, Counter>,
+    publishing: Gauge,
 }
+
+/// Counts a call or a reply whose messages are being published, for as long as that takes.
+#[derive(Debug)]
+pub(super) struct Publishing(Gauge);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
@@ -30,7 +36,19 @@ impl Metrics {
         registry.register("pushes", "Messages of POST /push, by status and target", pushes.clone());
         registry.register("api_requests", "Calls to the internal API, by status class", requests.clone());
         registry.register("announced", "Outrigger-Push headers of the backend, by outcome", announced.clone());
-        Self { pushes, requests, announced }
+        let publishing = Gauge::default();
+        registry.register("pushes_in_flight", "Pushes and announcements being published", publishing.clone());
+        Self { pushes, requests, announced, publishing }
+    }
+
+    /// Calls and replies whose messages are being published.
+    pub fn publishing(&self) -> usize {
+        usize::try_from(self.publishing.get()).unwrap_or(0)
+    }
+
+    pub(super) fn publish(&self) -> Publishing {
+        self.publishing.inc();
+        Publishing(self.publishing.clone())
     }
 
     pub(super) fn pushed(&self, status: Status) {
@@ -54,5 +72,11 @@ impl Metrics {
 
     pub(super) fn announced(&self, outcome: &'static str) {
         self.announced.get_or_create_owned(&ByOutcome { outcome }).inc();
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -2,8 +2,12 @@
 //! asked: `session` asks always, this never.
 
 mod announce;
+mod audit;
 mod body;
 mod connections;
+mod dead;
+mod describe;
+mod explain;
 mod inspect;
 mod metrics;
 mod problem;
@@ -12,6 +16,8 @@ mod receipt;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod users;
+mod why;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,12 +26,15 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use crate::auth::{ApiKeys, Scope};
+use crate::auth::{ApiKeys, Denied, Scope};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
+use crate::session::Sessions;
+use crate::webhook::{Event, Notices};
 pub use announce::{Announced, Announcer, Terms};
+pub use audit::write as audit;
 pub use body::Body;
 pub use metrics::Metrics;
 pub use problem::Problem;
@@ -38,6 +47,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Settings {
     pub keys: ApiKeys,
     pub rules: Arc<Rules>,
+    /// What the backend is asked about.
+    pub asked: Vec<Event>,
     /// The largest publication, in bytes.
     pub max_publication: usize,
 }
@@ -46,6 +57,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    sessions: Arc<Sessions>,
+    notices: Arc<Notices>,
     metrics: Metrics,
     holds: Holds,
 }
@@ -59,10 +72,17 @@ enum Route {
     Channel(ChannelName),
     History(ChannelName),
     DeleteHistory(ChannelName),
+    Members(ChannelName),
     Connections,
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
+    Explain,
+    DeadLetters,
+    ReplayDeadLetters,
+    RevokeUser(String),
+    EraseUser(String),
+    RevokeToken,
     OpenApi,
     Index,
 }
@@ -79,10 +99,17 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/channels/{channel}", Some(Scope::Read)),
     ("GET", "/channels/{channel}/history", Some(Scope::Read)),
     ("DELETE", "/channels/{channel}/history", Some(Scope::Admin)),
+    ("GET", "/channels/{channel}/members", Some(Scope::Read)),
     ("GET", "/connections", Some(Scope::Read)),
     ("GET", "/connections/{id}", Some(Scope::Read)),
-    ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
-    ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("POST", "/connections/{id}/disconnect", Some(Scope::Push)),
+    ("POST", "/users/{id}/disconnect", Some(Scope::Push)),
+    ("GET", "/explain", Some(Scope::Read)),
+    ("GET", "/webhooks/dead", Some(Scope::Read)),
+    ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
+    ("POST", "/users/{id}/revoke", Some(Scope::Admin)),
+    ("DELETE", "/users/{id}", Some(Scope::Admin)),
+    ("POST", "/tokens/revoke", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -104,20 +131,35 @@ impl Route {
             ("GET", ["channels", name]) => Self::Channel(channel(name)?),
             ("GET", ["channels", name, "history"]) => Self::History(channel(name)?),
             ("DELETE", ["channels", name, "history"]) => Self::DeleteHistory(channel(name)?),
+            ("GET", ["channels", name, "members"]) => Self::Members(channel(name)?),
             ("GET", ["connections"]) => Self::Connections,
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("GET", ["explain"]) => Self::Explain,
+            ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
+            ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
+            ("POST", ["users", user, "revoke"]) => Self::RevokeUser((*user).to_owned()),
+            ("DELETE", ["users", user]) => Self::EraseUser((*user).to_owned()),
+            ("POST", ["tokens", "revoke"]) => Self::RevokeToken,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
         })
     }
 
+    /// Whether who called it, and what came of it, is written down.
+    fn leaves_a_line(&self) -> bool {
+        let is_disconnect = matches!(self, Self::DisconnectConnection(_) | Self::DisconnectUser(_));
+        is_disconnect || self.scope() == Some(Scope::Admin)
+    }
+
     fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Push => Some(Scope::Push),
-            Self::DeleteHistory(_) | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Admin),
+            // A backend that may speak to a client may also send it away.
+            Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
+            Self::DeleteHistory(_) | Self::ReplayDeadLetters => Some(Scope::Admin),
+            Self::RevokeUser(_) | Self::EraseUser(_) | Self::RevokeToken => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -139,8 +181,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, holds })
+    pub fn new(sessions: Arc<Sessions>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub: sessions.hub().clone(), sessions, notices, metrics, holds })
     }
 
     /// Answers one call.
@@ -158,21 +200,69 @@ impl Api {
         B: http_body::Body<Error: Into<BoxError>> + Send,
     {
         let route = Route::of(request.method(), request.uri().path())?;
+        if let Some(scope) = route.scope().filter(|_| route.leaves_a_line()) {
+            return self.audited(route, scope, request, settings).await;
+        }
         if let Some(scope) = route.scope() {
             settings.keys.authorize(request.headers(), scope)?;
         }
+        self.perform(route, request, settings).await
+    }
+
+    /// What takes something from somebody leaves a line, whatever comes of it.
+    async fn audited<B>(
+        &self,
+        route: Route,
+        scope: Scope,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
+        let act = format!("{} {}", request.method(), request.uri().path());
+        let who = match settings.keys.authorize(request.headers(), scope) {
+            Ok(name) => name.to_owned(),
+            Err(denied) => {
+                if let Denied::Scope { name, .. } = &denied {
+                    audit::write(name, &act, StatusCode::FORBIDDEN, "the key's scope does not cover this");
+                }
+                return Err(denied.into());
+            }
+        };
+        let response = self.perform(route, request, settings).await.unwrap_or_else(Into::into);
+        audit::answered(&who, &act, &response);
+        Ok(response)
+    }
+
+    async fn perform<B>(
+        &self,
+        route: Route,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         match route {
             Route::Push => push::push(request, &query, self, settings).await,
             Route::Tail => tail::tail(&query, &self.hub, settings).await,
-            Route::Channels => inspect::channels(&query, &self.hub),
+            Route::Channels => inspect::channels(&query, &self.hub).await,
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
+            Route::Members(channel) => inspect::members(&channel, &query, &self.hub, settings).await,
             Route::Connections => connections::list(&query, &self.hub).await,
-            Route::Connection(id) => connections::one(id, &self.hub),
+            Route::Connection(id) => connections::one(id, &self.hub, settings).await,
+            Route::Explain => explain::explain(&query, &self.hub, settings).await,
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::DeadLetters => dead::list(&query, &self.notices),
+            Route::ReplayDeadLetters => dead::replay(request, &self.notices).await,
+            Route::RevokeUser(user) => users::revoke(request, &user, &self.sessions).await,
+            Route::EraseUser(user) => users::erase(&user, &self.sessions).await,
+            Route::RevokeToken => users::revoke_token(request, &self.sessions).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

@@ -1,7 +1,7 @@
 //! `POST /push`: one message, many, lines of them, or raw bytes. All of it is parsed, or nothing is published; each
 //! channel keeps its order, channels go side by side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn publish(
 ) -> Result<Response<Body>, Problem> {
     let (hub, settings, metrics, hold) = (api.hub.clone(), settings.clone(), api.metrics.clone(), api.holds.hold());
     let publishing = tokio::spawn(async move {
-        let _hold = hold;
+        let _hold = (hold, metrics.publish());
         let receipts = send(messages, &hub, &settings, waits_for_flush).await;
         for receipt in &receipts {
             metrics.pushed(receipt.status);
@@ -265,17 +265,33 @@ async fn in_order(
     settings: Arc<Settings>,
 ) -> Vec<(usize, Result<Published, Error>)> {
     let mut outcomes = Vec::with_capacity(drafts.len());
-    for (place, draft) in drafts {
-        let retention = settings.rules.retention(&draft.channel);
-        let outcome = timeout(ANSWER_WITHIN, hub.publish_counted(draft, retention)).await;
-        let outcome = outcome.unwrap_or(Err(Error::Unknown));
-        let has_failed = outcome.is_err();
-        outcomes.push((place, outcome));
+    let mut rest = VecDeque::from(drafts);
+    while let Some((_, first)) = rest.front() {
+        let retention = settings.rules.retention(&first.channel);
+        let (places, drafts) = together(&mut rest, hub.at_once());
+        let publishing = async {
+            match <[Draft; 1]>::try_from(drafts) {
+                Ok([only]) => vec![hub.publish_counted(only, retention).await],
+                Err(drafts) => hub.publish_all_counted(drafts, retention).await,
+            }
+        };
+        let published = timeout(ANSWER_WITHIN, publishing).await;
+        let published = published.unwrap_or_else(|_| places.iter().map(|_| Err(Error::Unknown)).collect());
+        let has_failed = published.iter().any(Result::is_err);
+        outcomes.extend(places.into_iter().zip(published));
         if has_failed {
             break;
         }
     }
     outcomes
+}
+
+/// The next drafts, up to one whose id is among them already.
+fn together(rest: &mut VecDeque<(usize, Draft)>, most: usize) -> (Vec<usize>, Vec<Draft>) {
+    let mut ids = HashSet::new();
+    let is_not_next = |(_, draft): &(usize, Draft)| ids.len() >= most || !ids.insert(draft.id.clone());
+    let count = rest.iter().position(is_not_next).unwrap_or(rest.len());
+    rest.drain(..count).unzip()
 }
 
 /// To users and connections of this node: at most once, without number or history, and not remembered.

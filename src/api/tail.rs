@@ -35,6 +35,7 @@ pub(super) async fn tail(query: &Query, hub: &Arc<Hub>, settings: &Settings) -> 
         // The channel's own: the engine trims to what it is told.
         history: settings.rules.retention(&channel),
         when_slow: WhenSlow::DropOldest,
+        presence: None,
     };
     let subscribed = hub.subscribe(&channel, None, &outbox, &rule).await;
     let subscribed = subscribed.map_err(|error| Problem::unavailable(error.to_string()))?;

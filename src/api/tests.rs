@@ -8,17 +8,20 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, Keep, Revocations};
 use crate::channel::{Draft, Pattern, Position, Retention};
 use crate::drain::Drain;
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
-use crate::hub::{Access, Directory, Listed, Outbox, Publish, Rule, Subscription, WhenSlow};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
+use crate::hub::{Access, Directory, Listed, Outbox, Owner, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
+use crate::records::Forgetful;
+use crate::session;
 
 mod announcing;
 mod looking;
 mod pushing;
+mod revoking;
 
 pub(super) const MAX_PUBLICATION: usize = 1000;
 
@@ -39,8 +42,9 @@ impl Bench {
         let deflate = Box::new(arc_swap::access::Constant(Deflate::default()));
         let hub = Hub::open_over(2, deflate, |deliver: Arc<dyn Deliver>, _| {
             let day = Duration::from_secs(86_400);
-            let settings = engine::Settings { positions: day, channels: 10_000, idempotency: day };
-            let engine = Arc::new(Flaky::over(engine::open(settings, deliver)));
+            let settings =
+                engine::Settings { positions: day, channels: 10_000, idempotency: day, idempotency_ids: 100_000 };
+            let engine = Arc::new(Flaky::over(Arc::new(engine::Memory::new(settings, deliver))));
             flaky.insert(engine).clone()
         });
         let mut registry = Registry::default();
@@ -57,15 +61,26 @@ impl Bench {
             publish: Publish::default(),
             history: Retention { size: 100, ttl: Duration::from_secs(600) },
             when_slow: WhenSlow::DropOldest,
+            presence: None,
         };
         let (drain, _) = Drain::new();
+        let rules = Arc::new(Rules::new(vec![rule]));
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(Forgetful), &mut registry);
+        let sessions = Sessions::new(
+            hub.clone(),
+            Box::new(arc_swap::access::Constant(Arc::new(policy(rules.clone())))),
+            notices.clone(),
+            session::Metrics::register(&mut registry),
+            Revocations::open(Arc::new(Forgetful)),
+        );
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
-            rules: Arc::new(Rules::new(vec![rule])),
+            rules,
+            asked: vec![Event::Publish],
             max_publication: MAX_PUBLICATION,
         };
         Self {
-            api: Api::new(hub.clone(), metrics.clone(), drain.holds()),
+            api: Api::new(sessions, notices, metrics.clone(), drain.holds()),
             drain,
             hub,
             settings: Arc::new(settings),
@@ -135,6 +150,19 @@ impl Bench {
     }
 }
 
+fn policy(rules: Arc<Rules>) -> session::Policy {
+    session::Policy {
+        number: 1,
+        rules,
+        verifier: None,
+        webhooks: None,
+        anonymous: true,
+        ask_connect: false,
+        limits: session::Limits { subscriptions: 9, rate: 9.0, burst: 9.0, handshakes: 9.0 },
+        revocations: Keep { time: Duration::from_secs(3600), most: 2 },
+    }
+}
+
 pub(super) struct Answer {
     pub status: u16,
     pub headers: http::HeaderMap,
@@ -156,7 +184,7 @@ pub(super) struct Client {
 
 impl Client {
     pub fn listed(mut self, directory: &Arc<Directory>, user: &str) -> Self {
-        self._listed = Some(directory.list(&self.outbox, Some(user.into())));
+        self._listed = Some(directory.list(&self.outbox, Owner::new(Some(user.into()), [127, 0, 0, 1].into(), None)));
         self
     }
 
@@ -232,6 +260,13 @@ impl Broker for Flaky {
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         self.memory.delete_history(channel)
+    }
+
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        match self.planned(user) {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => self.memory.erase(user),
+        }
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {

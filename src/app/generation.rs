@@ -59,8 +59,11 @@ impl Generation {
             Verifier::build(&settings::jwt(jwt), &backend, known).map(Arc::new)
         });
         let verifier = verifier.transpose()?;
+        // A path leads wherever the backend is.
+        let same_backend = previous.filter(|it| it.config.upstream.url == config.upstream.url);
+        let known = same_backend.and_then(|it| it.policy.webhooks.as_deref());
         let webhooks = settings::webhooks(&config)
-            .map(|it| Webhooks::build(it, &backend, &counters.webhook).map(Arc::new))
+            .map(|it| Webhooks::build(it, &backend, &counters.webhook, known).map(Arc::new))
             .transpose()?;
         let webhook_url = config.webhooks.url.as_ref().map(|it| &it.0);
         let rules = Arc::new(settings::rules(&config));
@@ -89,11 +92,13 @@ impl Generation {
                 anonymous: config.auth.anonymous,
                 ask_connect: config.auth.webhook,
                 limits: settings::limits(&config),
+                revocations: settings::revocations(&config),
             }),
             server: Arc::new(settings::server(&config)),
             api: Arc::new(api::Settings {
                 keys: ApiKeys::build(&settings::api_keys(&config))?,
                 rules,
+                asked: settings::webhooks(&config).map(|it| it.events).unwrap_or_default(),
                 max_publication: config.realtime.max_publication.0.0,
             }),
             deflate: settings::deflate(&config),

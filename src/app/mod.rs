@@ -1,20 +1,21 @@
 //! The only place that knows everyone: builds the node from a configuration, swaps generations, drains. Decides nothing
 //! that belongs to an owner.
 
+mod ending;
 mod generation;
 mod metrics;
 mod operate;
 mod settings;
+mod storage;
 mod trial;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::access::Map;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
@@ -22,15 +23,19 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::api::{Announcer, Api};
+use crate::auth::Revocations;
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
-use crate::hub::{self, Hub, Signal};
-use crate::protocol::Close;
+use crate::engine::{self, OpenError};
+use crate::hub::Hub;
+use crate::records::Records;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
+use crate::webhook::Notices;
 use crate::{admin, api, proxy, routes, webhook};
+pub use ending::Leftovers;
 pub use generation::Error as CannotBuild;
 use generation::{Counters, Generation};
 /// What commands make of a configuration without running it.
@@ -42,11 +47,14 @@ pub struct App {
     shared: Arc<Shared>,
     addresses: Vec<Address>,
     api_address: Address,
+    transports: Arc<Transports>,
+    api_metrics: api::Metrics,
     drain: Drain,
     /// Accept connections, until the drain.
     servers: JoinSet<()>,
     /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
     internal: (Drain, JoinSet<()>),
+    storage: storage::Storage,
     /// What works for as long as the node does.
     _background: JoinSet<()>,
 }
@@ -58,6 +66,7 @@ struct Shared {
     /// The file the configuration came from.
     path: Option<PathBuf>,
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
     is_draining: AtomicBool,
@@ -78,13 +87,13 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] CannotBuild),
     #[error(transparent)]
+    Data(#[from] OpenError),
+    #[error(transparent)]
     Bind(#[from] server::BindError),
 }
 
 /// Connections to the internal listener: backends pool theirs.
 const MAX_INTERNAL: usize = 10_000;
-/// For the internal listener's last answers, once everybody else is gone.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl App {
     /// Builds everything and listens.
@@ -98,6 +107,7 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let engine_metrics = engine::Metrics::register(&mut registry);
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -106,24 +116,24 @@ impl App {
             .map_err(CannotBuild::Tls)?;
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
-        let hub_settings = hub::Settings {
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
-            engine: settings::engine(&config),
-        };
-        let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
+        let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
+        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
-        let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
+        let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
+        let revocations = Revocations::open(storage.records());
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics, revocations);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
-        let transports = Transports::new(sessions, drain.holds());
+        let transports = Transports::new(sessions.clone(), drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics, drain.holds());
+        let api = Api::new(sessions, notices.clone(), api_metrics.clone(), drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
             path: loaded.path,
             hub,
+            notices: notices.clone(),
             certificates,
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
@@ -139,8 +149,9 @@ impl App {
         let api_address = internal.addresses().remove(0);
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
+        background.spawn(notices.work());
         let mut servers = JoinSet::new();
-        servers.spawn(public.run(shared.public_service(transports, announcer), draining));
+        servers.spawn(public.run(shared.public_service(transports.clone(), announcer), draining));
         let mut internals = JoinSet::new();
         let admin = Arc::new(Admin::new(shared.clone(), Arc::new(registry)));
         internals.spawn(internal.run(shared.internal_service(admin, api), internal_draining));
@@ -148,9 +159,12 @@ impl App {
             shared,
             addresses,
             api_address,
+            transports,
+            api_metrics,
             drain,
             servers,
             internal: (internal_drain, internals),
+            storage,
             _background: background,
         })
     }
@@ -171,7 +185,10 @@ impl App {
 
     /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
     pub async fn reload(&self) -> bool {
-        self.shared.reload_file(false).await.is_ok()
+        let is_taken = self.shared.reload_file(false).await.is_ok();
+        let status = if is_taken { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+        api::audit("the file, or a signal", "reload", status, "");
+        is_taken
     }
 
     /// The configuration file and those it named when it was read last, taken or not.
@@ -188,27 +205,20 @@ impl App {
     pub async fn drain_wanted(&self) {
         self.shared.drain_wanted.notified().await;
     }
+}
 
-    /// Ends the node: unready at once, after a while no new connections, then everybody is told to come back elsewhere.
-    /// Answers how many connections were still there at the deadline.
-    pub async fn drain(mut self) -> usize {
-        let (delay, deadline) = settings::drain(&self.shared.generation.load().config);
-        self.shared.is_draining.store(true, Ordering::Relaxed);
-        tokio::time::sleep(delay).await;
-        self.drain.begin();
-        // The sockets close before clients are sent away: none comes back to a node that is going.
-        while self.servers.join_next().await.is_some() {}
-        for outbox in self.shared.hub.directory().all() {
-            outbox.signal(Signal::Close(Close::DRAINING));
-        }
-        let finished = tokio::time::timeout(deadline.saturating_sub(delay), self.drain.finished()).await;
-        let left = if finished.is_ok() { 0 } else { self.shared.hub.directory().len() };
-        let (internal, mut internals) = self.internal;
-        internal.begin();
-        let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
-        internals.abort_all();
-        left
-    }
+/// What the backend is told, by the webhooks of whichever generation runs then.
+fn notices(
+    generation: Arc<ArcSwap<Generation>>,
+    hub: &Hub,
+    records: Arc<dyn Records>,
+    registry: &mut Registry,
+) -> Arc<Notices> {
+    let current = Box::new(move || generation.load().policy.webhooks.clone());
+    let notices = Notices::new(current, &hub.node(), records, registry);
+    let tell = notices.clone();
+    hub.on_change(Box::new(move |change| tell.change(change)));
+    notices
 }
 
 impl Shared {

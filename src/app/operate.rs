@@ -85,8 +85,7 @@ impl Operator for Shared {
     }
 
     fn readiness(&self) -> Readiness {
-        // The memory engine is never out of reach.
-        Readiness { accepting: !self.is_draining.load(Ordering::Relaxed), engine: true }
+        Readiness { accepting: !self.is_draining.load(Ordering::Relaxed), engine: self.hub.is_available() }
     }
 
     fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<Value, Value>> + Send + '_>> {
@@ -115,11 +114,15 @@ impl Operator for Shared {
         self.drain_wanted.notify_one();
     }
 
-    fn authorize(&self, headers: &http::HeaderMap) -> Result<(), (StatusCode, String)> {
+    fn authorize(&self, headers: &http::HeaderMap) -> Result<String, (StatusCode, String)> {
         match self.generation.load().api.keys.authorize(headers, Scope::Admin) {
-            Ok(_) => Ok(()),
+            Ok(name) => Ok(name.to_owned()),
             Err(denied @ Denied::Scope { .. }) => Err((StatusCode::FORBIDDEN, denied.to_string())),
             Err(denied) => Err((StatusCode::UNAUTHORIZED, denied.to_string())),
         }
+    }
+
+    fn acted(&self, who: &str, act: &str, status: StatusCode) {
+        crate::api::audit(who, act, status, "");
     }
 }

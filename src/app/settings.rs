@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::channel::Retention;
 use crate::config::{self, Config, OneOrMany};
-use crate::hub::{Access, Publish, Rule, Rules, WhenSlow};
+use crate::hub::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 use crate::protocol::wire::Deflate;
 use crate::transport::{Heartbeat, Origins, TokenSource};
 use crate::{auth, backend, engine, proxy, server, session, transport, webhook};
@@ -22,6 +22,7 @@ pub(crate) fn backend(config: &Config) -> backend::Settings {
         body_timeout: None,
         max_connections: upstream.max_connections,
         ca_file: upstream.ca.clone(),
+        trusts_anybody: false,
     }
 }
 
@@ -35,6 +36,7 @@ pub(super) fn server(config: &Config) -> server::Policy {
         trusted_proxies: config.trusted_proxies.iter().map(|it| it.0).collect(),
         max_connections: config.limits.connections,
         max_connections_per_ip: config.limits.connections_per_ip,
+        refusal: transport::no_room,
         ..server::Policy::default()
     }
 }
@@ -112,6 +114,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::DropOldest => WhenSlow::DropOldest,
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
+        presence: it.presence.then_some(Attendance { max_members: it.max_members }),
     }
 }
 
@@ -125,6 +128,11 @@ pub(super) fn limits(config: &Config) -> session::Limits {
     }
 }
 
+pub(super) fn revocations(config: &Config) -> auth::Keep {
+    let revocations = &config.auth.revocations;
+    auth::Keep { time: revocations.keep.0, most: revocations.most }
+}
+
 pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
     auth::Settings {
         secrets: jwt.secret.0.iter().map(|it| auth::Named::without_kid(it.reveal().into())).collect(),
@@ -135,6 +143,7 @@ pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {
         audience: jwt.audience.0.clone(),
         leeway: jwt.leeway.0,
         user_claim: jwt.user_claim.0.clone(),
+        info_claim: jwt.info_claim.clone(),
     }
 }
 
@@ -159,26 +168,51 @@ fn algorithm(it: config::Algorithm) -> auth::Algorithm {
 /// None where nothing is asked.
 pub(super) fn webhooks(config: &Config) -> Option<webhook::Settings> {
     let section = &config.webhooks;
-    let event = |it: &config::WebhookEvent| match it {
-        config::WebhookEvent::Connect => webhook::Event::Connect,
-        config::WebhookEvent::Subscribe => webhook::Event::Subscribe,
-        config::WebhookEvent::Publish => webhook::Event::Publish,
-        config::WebhookEvent::Refresh => webhook::Event::Refresh,
+    let on_error = |it| match it {
+        config::OnError::Deny => webhook::OnError::Deny,
+        config::OnError::Allow => webhook::OnError::Allow,
     };
     Some(webhook::Settings {
         url: section.url.as_ref()?.0.clone(),
         secrets: section.secret.0.iter().map(|it| it.reveal().into()).collect(),
-        events: section.events.iter().map(event).collect(),
+        events: section.events.iter().map(|it| event(*it)).collect(),
         timeout: section.timeout.0,
         forward_headers: section.forward_headers.iter().map(|it| it.0.clone()).collect(),
         max_in_flight: section.max_in_flight,
-        on_error: match section.on_error {
-            config::OnError::Deny => webhook::OnError::Deny,
-            config::OnError::Allow => webhook::OnError::Allow,
+        on_error: webhook::OnErrors {
+            connect: on_error(section.on_error.connect),
+            subscribe: on_error(section.on_error.subscribe),
+            publish: on_error(section.on_error.publish),
+        },
+        breaker: webhook::BreakerSettings { failures: section.breaker.failures, open: section.breaker.open.0 },
+        notices: webhook::NoticeSettings {
+            batch: section.batch,
+            grace: section.grace.0,
+            patience: section.retry.patience.0,
+            max_delay: section.retry.max_delay.0,
+            max_queued: section.queue.notices,
+            max_bytes: section.queue.size.0.0,
+            max_dead: section.queue.dead_letters,
         },
         max_reply: MAX_REPLY,
         max_data: config.realtime.max_publication.0.0,
     })
+}
+
+fn event(it: config::WebhookEvent) -> webhook::Event {
+    use config::WebhookEvent as From;
+    match it {
+        From::Connect => webhook::Event::Connect,
+        From::Subscribe => webhook::Event::Subscribe,
+        From::Publish => webhook::Event::Publish,
+        From::Refresh => webhook::Event::Refresh,
+        From::Disconnect => webhook::Event::Disconnect,
+        From::Unsubscribe => webhook::Event::Unsubscribe,
+        From::Occupied => webhook::Event::Occupied,
+        From::Vacated => webhook::Event::Vacated,
+        From::Joined => webhook::Event::Joined,
+        From::Left => webhook::Event::Left,
+    }
 }
 
 pub(super) fn api_keys(config: &Config) -> Vec<auth::ApiKey> {
@@ -200,10 +234,29 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         positions: config.positions.0,
         channels: config.limits.channels,
         idempotency: config.api.idempotency.0,
+        idempotency_ids: config.limits.idempotency_ids,
     }
 }
 
-/// What the drain waits for at most.
-pub(super) fn drain(config: &Config) -> (Duration, Duration) {
-    (config.drain.delay.0, config.drain.deadline.0)
+/// None where everything lives in memory alone.
+pub(super) fn data(config: &Config) -> Option<engine::Data> {
+    let data = config.data.as_ref()?;
+    let fsync = match data.fsync {
+        config::Fsync::EachSecond => engine::Fsync::EachSecond,
+        config::Fsync::Always => engine::Fsync::Always,
+    };
+    Some(engine::Data { path: data.path.clone(), fsync })
+}
+
+/// How long each part of the drain takes.
+pub(super) struct Drain {
+    pub(super) delay: Duration,
+    pub(super) spread: Duration,
+    /// From the very beginning.
+    pub(super) deadline: Duration,
+}
+
+pub(super) fn drain(config: &Config) -> Drain {
+    let drain = &config.drain;
+    Drain { delay: drain.delay.0, spread: drain.spread.0, deadline: drain.deadline.0 }
 }

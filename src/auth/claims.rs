@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::grants::Claimed;
 use super::{Grants, Identity, Refused, is_user_id};
+use crate::channel::member_info;
 
 /// A claim by which a token can be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub enum Claim {
     Audience,
     TokenId,
     User,
+    Info,
     Channels,
     Grants,
 }
@@ -31,6 +33,8 @@ pub(super) struct Checks {
     pub(super) leeway: Duration,
     /// The first that a token has is the user id.
     pub(super) user_claim: Box<[String]>,
+    /// What other members of a channel are shown.
+    pub(super) info_claim: String,
 }
 
 /// The claims by name, each still as the text it was.
@@ -66,6 +70,7 @@ impl Claim {
             Self::Audience => "aud",
             Self::TokenId => "jti",
             Self::User => "user",
+            Self::Info => "info",
             Self::Channels => "channels",
             Self::Grants => "grants",
         }
@@ -100,9 +105,16 @@ impl Checks {
             expires_at: Some(expires_at),
             issued_at: time(&claims, Claim::IssuedAt)?,
             jti: read::<String>(&claims, Claim::TokenId, "is not a text")?.map(Arc::from),
+            info: self.info(&claims)?,
             user: self.take_user(&mut claims)?,
             claims: remaining(claims),
         })
+    }
+
+    /// It stays among the claims: webhooks are shown it too.
+    fn info(&self, claims: &Claims) -> Result<Option<Arc<str>>, Refused> {
+        let Some(value) = claims.get(&self.info_claim) else { return Ok(None) };
+        member_info(value.get()).map_err(|why| Claim::Info.refuse(why))
     }
 
     fn take_user(&self, claims: &mut Claims) -> Result<Option<Arc<str>>, Refused> {

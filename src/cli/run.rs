@@ -40,30 +40,36 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
-    info!("publications are kept in memory: they do not survive a restart");
+    match &app.config().data {
+        Some(data) => info!(folder = %data.path.display(), "history and positions survive a restart"),
+        None => info!("history lives in memory only: it does not survive a restart (`data` is not set)"),
+    }
     until_told_to_stop(app, watch, &logs).await
 }
 
 /// Serves, takes changed configurations, and drains at the end.
 pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
-    loop {
+    let is_signalled = loop {
         tokio::select! {
             _ = watch.changed() => {
                 app.reload().await;
                 watch.follow(app.files());
                 logs.set(&app.config().telemetry.log);
             }
-            () = app.drain_wanted() => break,
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = app.drain_wanted() => break false,
+            _ = terminate.recv() => break true,
+            _ = tokio::signal::ctrl_c() => break true,
         }
+    };
+    if is_signalled {
+        info!(target: "audit", who = "a signal", act = "drain", "an operator acted");
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {
-        left = app.drain() => match left {
-            0 => info!("drained"),
-            left => warn!(left, "the deadline came before these connections ended"),
+        left = app.drain() => match left.is_none() {
+            true => info!("drained"),
+            false => return Err(Error::failed(format!("the deadline came before these ended: {left}"))),
         },
         _ = terminate.recv() => return Err(Error::failed("ended before the drain was over")),
         _ = tokio::signal::ctrl_c() => return Err(Error::failed("ended before the drain was over")),

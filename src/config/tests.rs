@@ -173,7 +173,17 @@ fn each_wrong_value_says_what_would_be_right() {
         ),
         ("listen: [ { tls: self_singed } ]", "1:18: `self_singed` is not known; did you mean `self_signed`?"),
         ("upstream: { ca: / }", "1:17: `/` is no file"),
-        ("data: null", "1:1: unknown key `data`"),
+        ("data: { fsync: 1s }", "1:7: `path` is missing here"),
+        ("data: { path: d, fsync: 2s }", "1:25: `2s` is not known; did you mean `1s`?"),
+        ("data: ''", "1:7: a folder needs a name"),
+        (
+            "webhooks: { on_error: maybe }",
+            "1:23: `maybe` cannot stand here; expected `deny` or `allow` or keys such as",
+        ),
+        ("webhooks: { on_error: { conect: deny } }", "1:25: unknown key `conect`; did you mean `connect`?"),
+        ("webhooks: { batch: 0 }", "1:20: 0 is too small: 1 is the least"),
+        ("webhooks: { retry: { for: 0s } }", "1:27: this must be longer than zero"),
+        ("webhooks: { events: [disconect] }", "1:22: `disconect` is not known; did you mean `disconnect`?"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
         let found = complaints(text);
@@ -194,7 +204,10 @@ fn keys_that_contradict_each_other_are_found() {
         ),
         ("realtime:\n  outbox: 64KiB", "2:11: an outbox of 64KiB cannot hold a publication of 256KiB"),
         ("realtime:\n  poll: { session: 26s }", "2:20: a session of 26s ends before a poll of 25s"),
-        ("drain: { deadline: 5s }", "1:20: the deadline of 5s is over when the delay of 5s is"),
+        (
+            "drain: { deadline: 5s }",
+            "1:20: the deadline of 5s is over before the delay of 5s and the spread of 20s are",
+        ),
         ("listen: []", "1:1: there is no listener"),
         ("api: { listen: 127.0.0.1:8080 }", "1:16: 127.0.0.1:8080 is taken by another listener, 0.0.0.0:8080"),
         ("listen:\n  - { address: 0.0.0.0:80, redirect_to_https: true }", "2:47: no listener has `tls`"),
@@ -216,6 +229,10 @@ fn keys_that_contradict_each_other_are_found() {
             "2:30: warning: with \"*\" any web page can connect",
         ),
         ("channels: [ { match: a, subscribe: grant } ]", "1:36: nobody can follow `a`: grants come"),
+        (
+            "channels: [ { match: a, subscribe: public, presence: true } ]",
+            "1:54: warning: nobody will be in `a`: members have an id",
+        ),
         ("channels: [ { match: a, subscribe: user } ]", "1:36: nobody can follow `a`: nobody has an id"),
         (
             "channels: [ { match: a, subscribe: webhook } ]",
@@ -240,6 +257,18 @@ fn keys_that_contradict_each_other_are_found() {
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn what_holds_without_an_answer_is_one_word_or_one_for_each() {
+    let on_error = |text: &str| read(&format!("webhooks: {{ {text} }}")).unwrap().config.webhooks.on_error;
+    let all = on_error("on_error: allow");
+    assert_eq!((all.connect, all.subscribe, all.publish), (OnError::Allow, OnError::Allow, OnError::Allow));
+    let each = on_error("on_error: { publish: allow }");
+    assert_eq!((each.connect, each.subscribe, each.publish), (OnError::Deny, OnError::Deny, OnError::Allow));
+    assert_eq!(serde_json::to_string(&all).unwrap(), r#""allow""#);
+    let written = r#"{"connect":"deny","subscribe":"deny","publish":"allow"}"#;
+    assert_eq!(serde_json::to_string(&each).unwrap(), written);
 }
 
 #[test]

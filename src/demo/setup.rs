@@ -54,7 +54,7 @@ api:
     - name: backend
       key: {push_key}
       scope: [push, read]
-drain: {{ delay: 0s, deadline: 5s }}
+drain: {{ delay: 0s, spread: 1s, deadline: 5s }}
 "#
     )
 }

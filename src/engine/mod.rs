@@ -1,15 +1,27 @@
-//! Where publications are kept and shared between nodes. The ports are small: a [`Broker`] takes drafts and gives
-//! history; it calls back through [`Deliver`], so an engine never knows who subscribes.
+//! Where publications and members are kept and shared between nodes. The ports are small: a [`Broker`] takes drafts and
+//! gives history, [`Presence`] knows who is where; both call back through [`Deliver`], so an engine never knows who
+//! subscribes.
 
+mod changes;
+mod disk;
+mod ids;
+mod log;
+mod members;
 mod memory;
+mod metrics;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{ChannelName, Draft, Position, Publication, Retention};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
+pub use disk::{Data, Disk, Fsync, OpenError, Store};
+pub use members::MemoryPresence;
 pub use memory::Memory;
+pub use metrics::Metrics;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -22,12 +34,33 @@ pub struct Settings {
     pub channels: usize,
     /// How long a repeated publication id is recognised.
     pub idempotency: Duration,
+    /// How many ids are recognised at most, oldest forgotten first.
+    pub idempotency_ids: usize,
 }
 
 /// Takes publications: stores and numbers each in one step.
 pub trait Broker: Send + Sync {
     /// Stores, numbers and delivers. A repeated id answers the first receipt and delivers nothing.
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>>;
+
+    /// Several of one channel in their order, up to the first that is not taken.
+    fn publish_all(&self, drafts: Vec<Draft>, retention: Retention) -> BoxFuture<'_, Vec<Result<Receipt, Error>>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(drafts.len());
+            for draft in drafts {
+                outcomes.push(self.publish(draft, retention).await);
+                if outcomes.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            outcomes
+        })
+    }
+
+    /// How many it likes to be given at once: 1 where that saves nothing.
+    fn at_once(&self) -> usize {
+        1
+    }
 
     /// From now on this node is delivered the channel's publications.
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
@@ -47,15 +80,53 @@ pub trait Broker: Send + Sync {
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Takes a user's stored publications out of the histories, those they published and those about them: what is left is
+    /// their numbers.
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>>;
+
+    /// Whether drafts can be taken just now.
+    fn is_available(&self) -> bool {
+        true
+    }
+
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
 
-/// What an engine calls on its node: in order per channel, never blocking.
+/// Knows who is in a channel: users, from their first connection to their last, wherever those are.
+///
+/// A member is there on the lease of the node that joined it. An engine shared by nodes keeps one leased record per node
+/// *incarnation* (a node that restarts is another), on the engine's own clock, and a node renews that record alone, not one
+/// per member. Members whose node's lease ran out are gone: `members` leaves them out at once, and whichever node finds them
+/// takes them away, which tells `left`. So a node killed by SIGKILL leaves no ghosts past its lease. For the memory engine
+/// the process is the lease.
+///
+/// The calls of one node take effect in the order in which their futures are first polled, so that a connection that
+/// leaves and comes back is there.
+pub trait Presence: Send + Sync {
+    /// A connection of a user is there. Repeating it changes nothing but the info, of which the newest counts.
+    fn join(&self, channel: &ChannelName, connection: ConnectionId, member: Member)
+    -> BoxFuture<'_, Result<(), Error>>;
+
+    /// It no longer is. One that never was changes nothing.
+    fn leave(&self, channel: &ChannelName, connection: ConnectionId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Who is there: at most `limit`, in order of their ids, and how many in all.
+    fn members(&self, channel: &ChannelName, limit: usize) -> BoxFuture<'_, Result<Members, Error>>;
+}
+
+/// What an engine calls on its node: in order per channel, never blocking. What is only for [`Presence`] may be left out by
+/// whoever hears publications alone.
 pub trait Deliver: Send + Sync {
     /// Resolves once there is room; awaited before reading a link further or taking a draft.
     fn room(&self) -> BoxFuture<'_, ()>;
     fn publication(&self, publication: Arc<Publication>);
+    /// A user came to a channel that this node follows, or has other info now. `members` are there after it.
+    fn joined(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
+    /// A user's last connection left a channel that this node follows, or its lease ran out.
+    fn left(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
+    /// What this node caused, followed or not, in the order in which it took effect: of all nodes exactly one hears it.
+    fn caused(&self, _change: Change) {}
 }
 
 /// The engine's word that it took a draft.
@@ -65,8 +136,15 @@ pub struct Receipt {
     /// The publication's id: the draft's, or the one that was made for it.
     pub id: Arc<str>,
     pub duplicate: bool,
-    /// How safe it is: `memory`, `fsync` or `engine`.
+    /// How safe it is: `memory`, `written` (the operating system has it), `fsync` or `engine`.
     pub durable: &'static str,
+}
+
+/// What an erasure came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    pub publications: usize,
+    pub channels: usize,
 }
 
 /// A stretch of history, in order.
@@ -79,17 +157,23 @@ pub struct Page {
     pub unbroken: bool,
 }
 
+/// Who is in a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Perhaps not all of them.
+    pub members: Vec<Arc<Member>>,
+    pub total: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Nothing was taken.
     #[error("the engine is out of reach")]
     Unavailable,
+    /// Nothing was taken, nor will be before the data folder can be written again.
+    #[error("the data folder is full or failing; nothing was taken")]
+    Storage,
     /// It may or may not have been taken.
     #[error("the engine did not answer in time")]
     Unknown,
-}
-
-/// Opens the engine that delivers into this node.
-pub fn open(settings: Settings, deliver: Arc<dyn Deliver>) -> Arc<Memory> {
-    Arc::new(Memory::new(settings, deliver))
 }

@@ -6,9 +6,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::ledger::Tally;
 use super::outbox::Outbox;
+use super::presence::Hear;
 use super::rules::WhenSlow;
 use crate::channel::{ChannelName, ConnectionId};
-use crate::protocol::Push;
+use crate::protocol::{Push, Shared};
 
 /// What a shard is told, in one queue: joins and leaves stand in order with the publications.
 pub(super) enum Order {
@@ -28,6 +29,17 @@ pub(super) enum Order {
         id: ConnectionId,
         from: u64,
     },
+    /// Whether and when a follower is told who comes and goes.
+    Hear {
+        channel: ChannelName,
+        id: ConnectionId,
+        what: Hear,
+    },
+    /// Who came and who went, for all of the channel's followers that hear it.
+    News {
+        channel: ChannelName,
+        news: Arc<Shared>,
+    },
     /// `done` is told once nothing more will be offered.
     Leave {
         channel: ChannelName,
@@ -38,6 +50,11 @@ pub(super) enum Order {
     Tell {
         channel: ChannelName,
         answer: oneshot::Sender<Vec<ConnectionId>>,
+    },
+    /// Somebody wants to know what a connection follows, and where it is still catching up.
+    TellFollowed {
+        outbox: Arc<Outbox>,
+        answer: oneshot::Sender<Vec<(ChannelName, bool)>>,
     },
 }
 

@@ -8,6 +8,7 @@ mod follows;
 mod inbox;
 mod ledger;
 mod outbox;
+mod presence;
 mod rules;
 mod run;
 mod shard;
@@ -17,28 +18,31 @@ mod trail;
 mod wire;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::access::DynAccess;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
-pub use directory::{Directory, Known, Listed};
+pub use directory::{Directory, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox};
-pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
+pub use outbox::{Handed, Outbox, Owner, Proof, Seen, Sent};
+pub use presence::{Present, Roll};
+pub use rules::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
-use crate::channel::{ChannelName, ConnectionId, Draft, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, MemoryPresence, Page, Presence, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
 use inbox::{Inbox, Order};
+use presence::{Crowds, Way};
 use shard::Shard;
 
 /// What a hub is opened with.
@@ -52,6 +56,12 @@ pub struct Settings {
 /// The current way to compress broadcasts.
 pub type CurrentDeflate = Box<dyn DynAccess<Deflate> + Send + Sync>;
 
+/// Hears what happens to channels.
+pub type TellChange = Box<dyn Fn(Change) + Send + Sync>;
+
+/// Where changes go, once somebody wants them.
+type Changes = Arc<OnceLock<TellChange>>;
+
 /// A receipt answers at the latest after this, even if this node is not through with its own delivery.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -59,11 +69,13 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 pub struct Hub {
     node: u32,
     broker: Arc<dyn Broker>,
+    presence: Arc<dyn Presence>,
     fan_out: Arc<FanOut>,
     follows: follows::Follows,
     directory: Arc<Directory>,
     checkpoints: Arc<Checkpoints>,
     ledger: Arc<Ledger>,
+    leaving: mpsc::UnboundedSender<presence::Leaving>,
     /// The shards and the engine's own work; they end with the hub.
     _work: JoinSet<()>,
 }
@@ -77,10 +89,10 @@ pub struct Published {
 }
 
 impl Hub {
-    /// Opens the engine and starts the shards. Needs a running tokio runtime.
+    /// Starts the shards over an engine of its own, which is gone with the process. Needs a running tokio runtime.
     pub fn open(settings: Settings, deflate: CurrentDeflate) -> Arc<Self> {
         Self::open_over(settings.shards, deflate, |deliver, work| {
-            let memory = engine::open(settings.engine, deliver);
+            let memory = Arc::new(Memory::new(settings.engine, deliver));
             work.spawn(memory.clone().sweep());
             memory
         })
@@ -92,6 +104,16 @@ impl Hub {
         deflate: CurrentDeflate,
         engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Arc<dyn Broker>,
     ) -> Arc<Self> {
+        let Ok(hub) = Self::try_open_over(shards, deflate, |deliver, work| Ok::<_, Infallible>(engine(deliver, work)));
+        hub
+    }
+
+    /// The same over an engine that may not open.
+    pub fn try_open_over<E>(
+        shards: usize,
+        deflate: CurrentDeflate,
+        engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Result<Arc<dyn Broker>, E>,
+    ) -> Result<Arc<Self>, E> {
         let ledger = Arc::new(Ledger::default());
         let inboxes: Arc<[_]> = (0..shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
         let mut work = JoinSet::new();
@@ -99,18 +121,39 @@ impl Hub {
             let shard = Shard::new(inbox.clone(), ledger.clone());
             work.spawn(tokio::task::unconstrained(shard.work()));
         }
-        let fan_out = Arc::new(FanOut { inboxes, awaited: Mutex::default(), deflate });
-        let broker = engine(fan_out.clone(), &mut work);
-        Arc::new(Self {
+        let crowds = Arc::new(Crowds::new(inboxes.clone()));
+        let changes = Changes::default();
+        let fan_out = Arc::new(FanOut {
+            inboxes,
+            awaited: Mutex::default(),
+            deflate,
+            crowds: crowds.clone(),
+            changes: changes.clone(),
+        });
+        let broker = engine(fan_out.clone(), &mut work)?;
+        let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
+        work.spawn(crowds.work(presence.clone()));
+        let (leaving, left) = mpsc::unbounded_channel();
+        work.spawn(presence::see_through(left));
+        Ok(Arc::new(Self {
             node: fastrand::u32(..),
-            follows: follows::Follows::new(broker.clone()),
+            follows: follows::Follows::new(broker.clone(), changes),
             broker,
+            presence,
+            leaving,
             fan_out,
             directory: Arc::default(),
             checkpoints: Arc::default(),
             ledger,
             _work: work,
-        })
+        }))
+    }
+
+    /// Whom to tell what happens to channels here: subscribers and members, as this node causes it. Set once; it is called
+    /// under locks, so it must not block.
+    pub fn on_change(&self, tell: TellChange) {
+        // A second one would split what happened between two that each believe they hear all of it.
+        assert!(self.fan_out.changes.set(tell).is_ok(), "whom to tell is set once");
     }
 
     /// Takes a draft. An answer means the engine acknowledged it.
@@ -128,6 +171,26 @@ impl Hub {
         Ok(Published { receipt, tally })
     }
 
+    /// The same for several of one channel with ids of their own, in order, up to the first that is not taken.
+    pub async fn publish_all_counted(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Published, Error>> {
+        let shards = self.fan_out.inboxes.len();
+        let awaited = |draft: &Draft| {
+            let tally = Tally::over(shards);
+            (Awaited::new(&self.fan_out, draft, tally.clone()), tally)
+        };
+        let tallies: Vec<_> = drafts.iter().map(awaited).collect();
+        let receipts = self.broker.publish_all(drafts, retention).await;
+        let published = receipts.into_iter().zip(tallies).map(|(receipt, (_awaited, tally))| {
+            receipt.map(|receipt| Published { tally: (!receipt.duplicate).then_some(tally), receipt })
+        });
+        published.collect()
+    }
+
+    /// How many of one channel the engine likes to be given at once.
+    pub fn at_once(&self) -> usize {
+        self.broker.at_once()
+    }
+
     pub async fn history(
         &self,
         channel: &ChannelName,
@@ -140,6 +203,16 @@ impl Hub {
 
     pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
         self.broker.delete_history(channel).await
+    }
+
+    /// Takes a user's publications out of every history.
+    pub async fn erase(&self, user: &str) -> Result<Erased, Error> {
+        self.broker.erase(user).await
+    }
+
+    /// Whether publications can be taken just now.
+    pub fn is_available(&self) -> bool {
+        self.broker.is_available()
     }
 
     /// A name for a new connection of this node.
@@ -184,6 +257,21 @@ impl Hub {
             followers.extend(answered.await.unwrap_or_default());
         }
         followers
+    }
+
+    /// What a connection of this node follows, in order of the names, and whether it is still catching up there.
+    pub async fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox_of(outbox.id).push(Order::TellFollowed { outbox: outbox.clone(), answer });
+        // A dropped sender means the shard is gone, and nothing is followed.
+        let mut followed = answered.await.unwrap_or_default();
+        followed.sort_unstable();
+        followed
+    }
+
+    /// Channels the engine remembers, whoever follows them.
+    pub async fn remembered(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        self.broker.channels(prefix, limit).await
     }
 
     /// A stored publication, ready to be encoded.
@@ -232,6 +320,8 @@ struct FanOut {
     /// Tallies of publications on their way through the engine.
     awaited: Mutex<HashMap<Name, Arc<Tally>>>,
     deflate: CurrentDeflate,
+    crowds: Arc<Crowds>,
+    changes: Changes,
 }
 
 impl Deliver for FanOut {
@@ -254,6 +344,20 @@ impl Deliver for FanOut {
         let push = Arc::new(Push::new(publication, *self.deflate.load()));
         for inbox in self.inboxes.iter() {
             inbox.push(Order::Publish { push: push.clone(), tally: tally.clone() });
+        }
+    }
+
+    fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.crowds.changed(channel, member, Way::In, members);
+    }
+
+    fn left(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.crowds.changed(channel, member, Way::Out, members);
+    }
+
+    fn caused(&self, change: Change) {
+        if let Some(tell) = self.changes.get() {
+            tell(change);
         }
     }
 }

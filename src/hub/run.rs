@@ -62,7 +62,8 @@ impl Run {
     /// The run as something that waits.
     pub(super) fn entry(&self, bytes: Bytes) -> Entry {
         let (epoch, seq) = self.end();
-        Entry { serial: 0, bytes, channel: Some(self.channel().clone()), epoch, seq, accounted: self.accounted() }
+        let channel = Some(self.channel().clone());
+        Entry { serial: 0, bytes, channel, epoch, seq, accounted: self.accounted(), news_of: None }
     }
 
     /// Enters the run in its tallies as waiting.

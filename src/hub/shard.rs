@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 use super::inbox::{Inbox, Order};
 use super::ledger::{Ledger, Tally};
 use super::outbox::{Offer, Outbox};
+use super::presence::Hearing;
 use super::rules::WhenSlow;
 use super::run::Run;
 use super::wire::Signal;
 use crate::channel::{ChannelName, ConnectionId};
-use crate::protocol::Push;
+use crate::protocol::{Format, Push, Shared};
 
 /// After so many offers, or so many bytes, the shard lets others run.
 const OFFERS_PER_TURN: usize = 512;
@@ -27,13 +28,17 @@ const MAX_HELD: usize = 256 * 1024;
 pub(super) struct Shard {
     inbox: Arc<Inbox>,
     ledger: Arc<Ledger>,
-    channels: HashMap<ChannelName, Vec<Follower>>,
+    channels: Channels,
 }
+
+type Channels = HashMap<ChannelName, Vec<Follower>>;
 
 struct Follower {
     outbox: Arc<Outbox>,
     held: Option<Box<Held>>,
     when_slow: WhenSlow,
+    /// Where the channel has presence.
+    hearing: Option<Box<Hearing>>,
 }
 
 /// What was published between a client's join and the end of its catch-up.
@@ -70,6 +75,11 @@ impl Shard {
             while let Some(order) = orders.pop_front() {
                 match order {
                     Order::Publish { push, tally } => published.push((push, tally)),
+                    Order::News { channel, news } => {
+                        // Whoever said something before it left is heard before it left.
+                        self.publish(std::mem::take(&mut published)).await;
+                        self.tell(&channel, &news).await;
+                    }
                     other => {
                         // Whoever joins or leaves does so after what was published before.
                         self.publish(std::mem::take(&mut published)).await;
@@ -114,15 +124,19 @@ impl Shard {
 
     fn follow(&mut self, order: Order, orders: &mut VecDeque<Order>) {
         match order {
-            Order::Publish { .. } => {}
+            Order::Publish { .. } | Order::News { .. } => {}
             Order::Join { channel, outbox, when_slow } => {
                 let held = Some(Box::default());
-                self.channels.entry(channel).or_default().push(Follower { outbox, held, when_slow });
+                let follower = Follower { outbox, held, when_slow, hearing: None };
+                self.channels.entry(channel).or_default().push(follower);
+            }
+            Order::Hear { channel, id, what } => {
+                if let Some(Follower { outbox, when_slow, hearing, .. }) = follower(&mut self.channels, &channel, id) {
+                    Hearing::hear(hearing, what, &channel, outbox, *when_slow);
+                }
             }
             Order::Live { channel, id, from } => {
-                let follower =
-                    self.channels.get_mut(&channel).and_then(|it| it.iter_mut().rfind(|it| it.outbox.id == id));
-                if let Some(follower) = follower {
+                if let Some(follower) = follower(&mut self.channels, &channel, id) {
                     follower.go_live(&channel, from, &self.ledger);
                 }
             }
@@ -131,6 +145,30 @@ impl Shard {
                 let followers = self.channels.get(&channel).map(Vec::as_slice).unwrap_or_default();
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(followers.iter().map(|it| it.outbox.id).collect());
+            }
+            Order::TellFollowed { outbox, answer } => {
+                let _ = answer.send(self.followed(&outbox));
+            }
+        }
+    }
+
+    /// Looks through every list of this shard, comparing pointers alone: nobody asks for it often.
+    fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let place = |followers: &[Follower]| {
+            followers.iter().find(|it| Arc::ptr_eq(&it.outbox, outbox)).map(|it| it.held.is_some())
+        };
+        self.channels.iter().filter_map(|(channel, followers)| Some((channel.clone(), place(followers)?))).collect()
+    }
+
+    /// Tells a channel's followers who came and who went.
+    async fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
+        let Some(followers) = self.channels.get_mut(channel) else { return };
+        let per_turn = OFFERS_PER_TURN.min(BYTES_PER_TURN / news.wire(Format::Poll).len().max(1)).max(1);
+        let mut turns = followers.chunks_mut(per_turn).peekable();
+        while let Some(turn) = turns.next() {
+            turn.iter_mut().for_each(|it| it.tell(channel, news));
+            if turns.peek().is_some() {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -174,6 +212,10 @@ impl Shard {
     }
 }
 
+fn follower<'a>(channels: &'a mut Channels, channel: &ChannelName, id: ConnectionId) -> Option<&'a mut Follower> {
+    channels.get_mut(channel)?.iter_mut().rfind(|it| it.outbox.id == id)
+}
+
 impl Follower {
     fn offer(&mut self, run: &mut Run, outcome: &mut Outcome) {
         if let Some(held) = &mut self.held {
@@ -196,6 +238,12 @@ impl Follower {
                 outcome.dropped += 1;
             }
             Offer::Gone => outcome.gone = true,
+        }
+    }
+
+    fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.tell(news, channel, &self.outbox, self.when_slow);
         }
     }
 

@@ -1,5 +1,6 @@
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
@@ -25,6 +26,10 @@ pub trait Wire: Send {
 pub enum Signal {
     /// The connection is to end with this code.
     Close(Close),
+    /// The node goes away: what waits is written, then the connection ends. The client is to come back after this.
+    Reconnect { after: Duration },
     /// More was published than could be held while the channel caught up: read on from its position.
     CatchUpAgain(ChannelName),
+    /// There was no room to say who came and who went: the client is to get the whole list again.
+    ListAgain(ChannelName),
 }

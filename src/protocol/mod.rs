@@ -6,16 +6,19 @@ pub mod cursor;
 mod json;
 mod msgpack;
 pub mod query;
+mod shared;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::channel::{ChannelName, ConnectionId, Data, Epoch, Position};
+use crate::channel::{ChannelName, ConnectionId, Data, Epoch, Member, Position};
 pub use close::{Close, Code};
 pub use json::compact;
+pub use shared::Shared;
 pub use wire::{Format, Push};
 
 /// How a client's messages are written.
@@ -84,6 +87,12 @@ pub enum Command {
         limit: usize,
         reference: Option<Reference>,
     },
+    /// Who is in a channel.
+    Presence {
+        channel: ChannelName,
+        limit: usize,
+        reference: Option<Reference>,
+    },
     /// A new token for the running session.
     Refresh {
         token: String,
@@ -103,7 +112,8 @@ impl Command {
             Self::Subscribe { channel, reference, .. }
             | Self::Unsubscribe { channel, reference }
             | Self::Publish { channel, reference, .. }
-            | Self::History { channel, reference, .. } => (Some(channel), reference.clone()),
+            | Self::History { channel, reference, .. }
+            | Self::Presence { channel, reference, .. } => (Some(channel), reference.clone()),
             Self::Refresh { reference, .. } => (None, reference.clone()),
             Self::Auth { .. } | Self::Ping => (None, None),
         }
@@ -169,6 +179,24 @@ pub enum Reply {
     Skipped {
         channel: ChannelName,
         seq: u64,
+    },
+    /// A user came, or has other info now.
+    Joined(Moved),
+    Left(Moved),
+    /// Who is there, in place of what was said before; or only how many, where that is more than the rule lists.
+    Members {
+        channel: ChannelName,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        members: Option<Vec<Present>>,
+        total: usize,
+    },
+    /// Who is there, to whoever asked: perhaps not all of the `total`.
+    Presence {
+        channel: ChannelName,
+        members: Vec<Present>,
+        total: usize,
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Reference>,
     },
     Ack {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -242,6 +270,7 @@ pub struct Heartbeat {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subscribed {
     pub channel: ChannelName,
     pub epoch: String,
@@ -252,9 +281,38 @@ pub struct Subscribed {
     pub recovered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflated: Option<bool>,
+    /// Where the rule has presence.
+    #[serde(flatten)]
+    pub roll: Option<Box<Roll>>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     pub timestamp: u64,
+}
+
+/// Who is there when a client comes: everybody, or only how many, where that is more than the rule lists.
+#[derive(Clone, Debug, Serialize)]
+pub enum Roll {
+    #[serde(rename = "members")]
+    Everybody(Vec<Present>),
+    #[serde(rename = "membersTotal")]
+    Number(usize),
+}
+
+/// A member of a channel, in a list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Present {
+    pub user_id: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<RawText>,
+}
+
+/// A member who came or went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moved {
+    pub channel: ChannelName,
+    #[serde(flatten)]
+    pub member: Present,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -274,6 +332,19 @@ pub struct ResumedChannel {
     pub recovered: bool,
 }
 
+/// The same, of a text that others hold too.
+#[derive(Clone, Debug)]
+pub struct RawText(pub Arc<str>);
+
+impl Serialize for RawText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&serde_json::value::RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => serializer.serialize_none(),
+        }
+    }
+}
+
 /// Valid JSON, written as it is.
 #[derive(Clone, Debug)]
 pub struct Raw(pub Bytes);
@@ -284,6 +355,12 @@ impl Serialize for Raw {
             Ok(raw) => raw.serialize(serializer),
             Err(_) => serializer.serialize_none(),
         }
+    }
+}
+
+impl From<&Member> for Present {
+    fn from(it: &Member) -> Self {
+        Self { user_id: it.user.clone(), info: it.info.clone().map(RawText) }
     }
 }
 
@@ -306,6 +383,11 @@ impl Reply {
             error.reference = to;
         }
         self
+    }
+
+    /// The connection is about to end, and coming back after this is welcome.
+    pub fn reconnect(after: Duration, reason: &'static str) -> Self {
+        Self::Reconnect { after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX), reason }
     }
 
     /// Publications were lost to this client; its position goes on from `epoch` and `seq`.

@@ -29,7 +29,7 @@ pub enum Format {
     Poll,
 }
 
-const FORMATS: usize = 6;
+pub(super) const FORMATS: usize = 6;
 
 impl Format {
     pub fn codec(self) -> Codec {
@@ -153,6 +153,8 @@ struct Message<'a> {
     seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<bool>,
     timestamp: u64,
 }
 
@@ -165,6 +167,7 @@ impl<'a> Message<'a> {
             id: &it.id,
             seq: Some(it.seq),
             prev: it.prev,
+            erased: it.erased.then_some(true),
             timestamp: it.timestamp,
         }
     }
@@ -193,6 +196,7 @@ fn encode_msgpack(message: &Message, data: &Data) -> Vec<u8> {
     let mut fields: rmpv::Value = serde_json::from_slice(&fields).unwrap_or(rmpv::Value::Nil);
     if let rmpv::Value::Map(fields) = &mut fields {
         let data = match data {
+            // Always readable: nothing is taken that is deeper than `channel::MAX_DEPTH`.
             Data::Json(json) => serde_json::from_slice(json).unwrap_or(rmpv::Value::Nil),
             Data::Binary(bytes) => rmpv::Value::Binary(bytes.to_vec()),
         };
@@ -254,6 +258,10 @@ fn event_name(reply: &Reply) -> &'static str {
         Reply::Unsubscribed { .. } => "unsubscribed",
         Reply::Gap { .. } => "gap",
         Reply::Skipped { .. } => "skipped",
+        Reply::Joined(_) => "joined",
+        Reply::Left(_) => "left",
+        Reply::Members { .. } => "members",
+        Reply::Presence { .. } => "presence",
         Reply::Ack { .. } => "ack",
         Reply::History { .. } => "history",
         Reply::Error(_) => "failure",
@@ -332,6 +340,7 @@ mod tests {
             data,
             timestamp: 1_767_225_600_123,
             exclude: Vec::new(),
+            erased: false,
         };
         Push::new(Arc::new(publication), Deflate { threshold: 1, level: 3 })
     }
@@ -345,6 +354,17 @@ mod tests {
         let stream = String::from_utf8(push.wire(Format::EventStream).to_vec()).unwrap();
         assert!(stream.starts_with("id: ") && stream.ends_with("\n\n"), "{stream:?}");
         assert!(stream.contains("\nevent: message\ndata: {\"type\":\"message\""), "{stream:?}");
+    }
+
+    #[test]
+    fn an_erased_message_keeps_its_place_and_says_so() {
+        let whole = push(Data::Binary(Bytes::from_static(b"secret")));
+        let push = Push::new(Arc::new(whole.publication.emptied()), Deflate { threshold: 1, level: 3 });
+        let json = br#"{"type":"message","data":null,"channel":"room.5","id":"m1","seq":3,"erased":true,"timestamp":1767225600123}"#;
+        assert_eq!(&push.json()[..], json);
+        let frame = push.wire(Format::WebSocketMsgpack);
+        let value = rmpv::decode::read_value(&mut &frame[2..]).unwrap();
+        assert_eq!((&value["data"], &value["erased"]), (&rmpv::Value::Nil, &rmpv::Value::Boolean(true)));
     }
 
     #[test]

@@ -55,6 +55,16 @@ impl Metrics {
         metrics
     }
 
+    /// Requests being passed through.
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.in_flight.get()).unwrap_or(0)
+    }
+
+    /// Upgraded connections of the backend's own.
+    pub fn tunnels(&self) -> usize {
+        usize::try_from(self.tunnels.get()).unwrap_or(0)
+    }
+
     pub(super) fn failed(&self, reason: &'static str) {
         self.failures.get_or_create(&Reason { reason }).inc();
     }

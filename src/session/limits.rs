@@ -1,4 +1,3 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -53,28 +52,6 @@ impl Bucket {
         }
         self.refused += 1;
         if self.refused > PATIENCE { Verdict::Flood } else { Verdict::Refuse }
-    }
-}
-
-/// How fast new sessions are let in, all of a node together.
-#[derive(Debug)]
-pub(super) struct Gate(Mutex<Bucket>);
-
-/// A client that came too fast comes back within this time, each at its own.
-const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
-
-impl Gate {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self(Mutex::new(Bucket::full(limits.handshakes)))
-    }
-
-    /// Nothing, or when to come back.
-    pub(super) fn pass(&self, limits: &Limits) -> Result<(), Duration> {
-        let mut bucket = self.0.lock().expect("nothing panics under this lock");
-        match bucket.take(limits.handshakes, limits.handshakes, Instant::now()) {
-            Verdict::Take => Ok(()),
-            Verdict::Refuse | Verdict::Flood => Err(COME_BACK_WITHIN.mul_f64(0.2 + 0.8 * fastrand::f64())),
-        }
     }
 }
 

@@ -3,16 +3,21 @@
 //! to say goes to its [`Outbox`].
 
 mod apply;
+mod farewell;
+mod gate;
 mod limits;
 mod metrics;
 mod open;
+mod parting;
 pub mod permission;
+mod presence;
 mod publish;
+mod revoke;
 mod subscribe;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -20,15 +25,17 @@ use arc_swap::access::DynAccess;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::auth::{Identity, Tickets, Verifier};
+use crate::auth::{Identity, Keep, Refused, Revocations, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
-use crate::hub::{CatchUp, Hub, Listed, Outbox, Rules, Signal, Subscription};
+use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
-use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
+use crate::webhook::{Connection, Event, Forwarded, Lane, Notices, Question, Verdict, Webhooks};
+use gate::Gate;
+use limits::Bucket;
 pub use limits::Limits;
-use limits::{Bucket, Gate};
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
+pub use revoke::{Erasure, NotErased};
 
 /// What a command is judged by, all of one generation.
 pub struct Policy {
@@ -42,6 +49,8 @@ pub struct Policy {
     /// Clients without a token are let in or not by the connect webhook.
     pub ask_connect: bool,
     pub limits: Limits,
+    /// How long and how many revocations are kept.
+    pub revocations: Keep,
 }
 
 /// The policy of the current generation.
@@ -71,11 +80,17 @@ impl Transport {
 pub struct Sessions {
     hub: Arc<Hub>,
     policy: CurrentPolicy,
+    notices: Arc<Notices>,
     tickets: Tickets<Ticket>,
+    revocations: Revocations,
+    /// A token was seen that outlives its revocation.
+    has_complained: AtomicBool,
     gate: Gate,
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
     generation: AtomicU64,
+    /// Everybody is being sent away, and nobody is let in any more.
+    is_closing: AtomicBool,
 }
 
 /// What a ticket stands for.
@@ -101,8 +116,11 @@ pub struct Session {
     state: Option<Arc<str>>,
     lane: Lane,
     generation: u64,
+    since: Instant,
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
+    /// Channels whose members the client is to be told anew.
+    listing: Vec<ChannelName>,
     bucket: Bucket,
     /// The generation its subscriptions were last checked against.
     checked: u64,
@@ -116,16 +134,40 @@ pub struct Session {
 }
 
 struct Followed {
+    /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
+    present: Option<Box<Present>>,
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
+    /// When it was joined, in milliseconds since the Unix epoch.
+    since: u64,
 }
 
 impl Sessions {
-    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
+    pub fn new(
+        hub: Arc<Hub>,
+        policy: CurrentPolicy,
+        notices: Arc<Notices>,
+        metrics: Metrics,
+        revocations: Revocations,
+    ) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
-        let gate = Gate::new(&policy.load().limits);
-        Arc::new(Self { hub, policy, tickets: Tickets::new(MAX_TICKETS), gate, metrics, generation })
+        let gate = Gate::new(policy.load().limits.handshakes);
+        let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
+        metrics.revocations(revocations.len());
+        let has_complained = AtomicBool::new(false);
+        Arc::new(Self {
+            hub,
+            policy,
+            notices,
+            tickets,
+            revocations,
+            has_complained,
+            gate,
+            metrics,
+            generation,
+            is_closing,
+        })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -210,6 +252,7 @@ impl Session {
             Command::History { channel, since, limit, reference } => {
                 self.history(&policy, channel, since, limit, reference).await;
             }
+            Command::Presence { channel, limit, reference } => self.presence(channel, limit, reference).await,
             Command::Refresh { token, reference } => self.refresh(&policy, &token, reference).await,
             Command::Auth { token } => self.refresh(&policy, &token, None).await,
             Command::Ping => self.say(&Reply::Pong { timestamp: channel::now() }),
@@ -260,6 +303,7 @@ impl Session {
         }
         self.checked = policy.number;
         self.leave_forbidden(policy).await;
+        self.obey_presence(policy).await;
     }
 
     /// A new token for the running session: the same user, perhaps other grants.
@@ -272,6 +316,7 @@ impl Session {
             return refuse(self, "tokens are not used here".into());
         };
         let who = match verifier.verify(token).await {
+            Ok(who) if self.shared.trust(&who).is_err() => return refuse(self, Refused::Revoked.to_string()),
             Ok(who) => who,
             Err(refused) => return refuse(self, refused.to_string()),
         };
@@ -288,7 +333,13 @@ impl Session {
                 }
             }
         }
+        self.outbox.prove(revoke::proof_of(&self.who));
+        // Once more: who looked for connections of a token that was just revoked did not know it was this one's.
+        if self.shared.trust(&self.who).is_err() {
+            return self.end(Close::REVOKED);
+        }
         self.is_expiry_told = false;
+        self.note();
         self.leave_forbidden(policy).await;
         let expires_at = self.who.expires_at.map(milliseconds);
         self.say(&Reply::Refreshed { expires_at, reference });
@@ -299,6 +350,13 @@ impl Session {
         let Some(webhooks) = &policy.webhooks else {
             return Err(Reply::error(Code::Unavailable, "the backend cannot be asked"));
         };
+        let webhooks = webhooks.clone();
+        let answer = self.with_connection(|connection, lane| webhooks.ask(connection, lane, question)).await;
+        apply::judge(answer, &self.shared.metrics)
+    }
+
+    /// Shows the connection as it stands, and its lane.
+    fn with_connection<T>(&mut self, show: impl FnOnce(&Connection, &mut Lane) -> T) -> T {
         let node = self.shared.hub.node();
         let connection = Connection {
             id: self.outbox.id,
@@ -311,8 +369,7 @@ impl Session {
             generation: self.generation,
             forwarded: &self.forwarded,
         };
-        let answer = webhooks.ask(&connection, &mut self.lane, question).await;
-        apply::judge(answer, &self.shared.metrics)
+        show(&connection, &mut self.lane)
     }
 
     /// The same as [`Session::handle`] for a command that came apart from the stream, and what it is answered with.
@@ -327,7 +384,14 @@ impl Session {
         let mut answers = self.answers.lock().expect("nothing panics under this lock");
         if let Some(answers) = answers.as_mut() {
             answers.push(reply.clone());
-            if matches!(reply, Reply::Ack { .. } | Reply::Error(_) | Reply::History { .. } | Reply::Pong { .. }) {
+            if matches!(
+                reply,
+                Reply::Ack { .. }
+                    | Reply::Error(_)
+                    | Reply::History { .. }
+                    | Reply::Presence { .. }
+                    | Reply::Pong { .. }
+            ) {
                 return;
             }
         }

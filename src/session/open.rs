@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply};
+use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply, revoke};
 use crate::auth::{Identity, Refused};
-use crate::hub::Outbox;
+use crate::hub::{Outbox, Owner};
 use crate::protocol::{Close, Code, Reply};
 use crate::session::limits::Bucket;
-use crate::webhook::{Answer, Connection, Event, Forwarded, Handshake, Question, Refusal, Verdict};
+use crate::webhook::{Answer, Connection, Event, Forwarded, Handshake, Refusal, Verdict};
 
 /// What a client shows when it comes.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub enum TurnedAway {
     Refused(Refusal),
     Disconnected(Close),
     Later(Duration),
+    /// The node goes away.
+    Draining(Duration),
     Unavailable,
 }
 
@@ -56,7 +58,8 @@ impl Sessions {
     pub async fn open(self: &Arc<Self>, hello: Hello, outbox: &Arc<Outbox>) -> Result<Box<Session>, TurnedAway> {
         let policy = self.policy();
         let generation = self.next_generation();
-        if let Err(after) = self.gate.pass(&policy.limits) {
+        self.stay()?;
+        if let Err(after) = self.gate.pass(policy.limits.handshakes) {
             self.metrics.rejected(Code::Busy);
             return Err(TurnedAway::Later(after));
         }
@@ -64,8 +67,13 @@ impl Sessions {
             self.metrics.rejected(it.code());
         })?;
         let Admitted { who, forwarded, lane, state, verdict } = admitted;
-        Ok(Box::new(Session {
-            _listed: self.hub.directory().list(outbox, who.user.clone()),
+        let owner = Owner::new(who.user.clone(), hello.ip, who.grants.shared()).proven(revoke::proof_of(&who));
+        let listed = self.hub.directory().list(outbox, owner);
+        // Once more: who was not listed yet when everybody was sent away, or a user was, is turned away here.
+        self.stay()?;
+        self.trust(&who)?;
+        let mut session = Box::new(Session {
+            _listed: listed,
             _counted: self.metrics.connected(hello.transport),
             shared: self.clone(),
             outbox: outbox.clone(),
@@ -76,18 +84,23 @@ impl Sessions {
             state,
             lane,
             generation,
+            since: tokio::time::Instant::now(),
             following: Vec::new(),
             catching_up: std::collections::VecDeque::new(),
+            listing: Vec::new(),
             bucket: Bucket::full(policy.limits.burst),
             checked: policy.number,
             is_expiry_told: false,
             answers: std::sync::Mutex::default(),
             verdict,
-        }))
+        });
+        session.note();
+        Ok(session)
     }
 
     /// A ticket for whoever shows these credentials: it stands for them once, in a URL.
     pub async fn ticket(self: &Arc<Self>, hello: Hello) -> Result<String, TurnedAway> {
+        self.stay()?;
         let policy = self.policy();
         let (who, forwarded) = match self.identify(&policy, &hello).await? {
             Some(it) => it,
@@ -100,6 +113,15 @@ impl Sessions {
 
     /// By ticket or token; none means that neither was shown.
     async fn identify(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
+        let identified = self.read(policy, hello).await?;
+        if let Some((who, _)) = &identified {
+            self.trust(who)?;
+            self.complain_of_lasting(policy, who);
+        }
+        Ok(identified)
+    }
+
+    async fn read(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
         if let Some(ticket) = &hello.ticket {
             let Some(Ticket { who, forwarded }) = self.tickets.redeem(ticket) else {
                 return Err(TurnedAway::InvalidToken(Refused::Malformed("the ticket is not known, used or too old")));
@@ -148,7 +170,10 @@ impl Sessions {
                     forwarded: &admitted.forwarded,
                 };
                 let handshake = Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
-                let answer = webhooks.ask(&connection, &mut admitted.lane, &Question::Connect(handshake)).await;
+                if webhooks.is_crowded() {
+                    return Err(TurnedAway::Later(self.gate.book(policy.limits.handshakes)));
+                }
+                let answer = webhooks.ask_to_connect(&connection, &mut admitted.lane, handshake).await;
                 admitted.take(answer)?;
                 Ok(admitted)
             }
@@ -163,7 +188,10 @@ impl Admitted {
     fn take(&mut self, answer: Answer) -> Result<(), TurnedAway> {
         let mut verdict = match answer {
             Answer::Verdict(verdict) => verdict,
-            Answer::Later { retry_after } => return Err(TurnedAway::Later(retry_after)),
+            // Not before it said so, and not everybody at that very moment.
+            Answer::Later { retry_after } => {
+                return Err(TurnedAway::Later(retry_after.mul_f64(1.0 + 0.5 * fastrand::f64())));
+            }
             Answer::Unavailable => return Err(TurnedAway::Unavailable),
         };
         if let Some(disconnect) = &verdict.disconnect {
@@ -173,6 +201,8 @@ impl Admitted {
             return Err(TurnedAway::Refused(refusal));
         }
         verdict.revise(&mut self.who);
+        // As with a token: what was said before the user was revoked no longer counts.
+        self.who.issued_at = verdict.asked_at;
         self.state = verdict.state.take();
         self.verdict = Some(verdict);
         Ok(())
@@ -188,7 +218,11 @@ impl TurnedAway {
             Self::Refused(refusal) if refusal.message.is_empty() => Close::REFUSED,
             Self::Refused(refusal) => Close::custom(Close::REFUSED.code, &refusal.message),
             Self::Disconnected(close) => close.clone(),
-            Self::Later(_) => Close::OVERLOADED,
+            Self::Later(after) => {
+                let seconds = after.as_secs_f64().ceil();
+                Close::custom(Close::OVERLOADED.code, &format!("{} in {seconds} s", Close::OVERLOADED.reason))
+            }
+            Self::Draining(_) => Close::DRAINING,
             Self::Unavailable => Close::UNAVAILABLE,
         }
     }
@@ -201,6 +235,7 @@ impl TurnedAway {
             Self::Refused(refusal) => apply::refusal(refusal),
             Self::Disconnected(close) => Reply::error(self.code(), close.reason.to_string()),
             Self::Later(_) => Reply::error(self.code(), "Come back later"),
+            Self::Draining(_) => Reply::error(self.code(), "Server is going away"),
             Self::Unavailable => Reply::error(self.code(), "Backend unavailable"),
         }
     }
@@ -212,15 +247,27 @@ impl TurnedAway {
             Self::InvalidToken(_) => Code::InvalidToken,
             Self::Refused(_) | Self::Disconnected(_) => Code::Refused,
             Self::Later(_) => Code::Busy,
+            Self::Draining(_) => Code::Draining,
             Self::Unavailable => Code::Unavailable,
         }
+    }
+
+    /// What a WebSocket that may come back is told before its close.
+    pub fn reconnect(&self) -> Option<Reply> {
+        let reason = match self {
+            Self::Draining(_) => "drain",
+            Self::Later(_) => "busy",
+            Self::Unavailable => "unavailable",
+            _ => return None,
+        };
+        self.come_back().map(|after| Reply::reconnect(after, reason))
     }
 
     /// Whether coming back may help, and how soon.
     pub fn come_back(&self) -> Option<Duration> {
         match self {
-            Self::Later(after) => Some(*after),
-            Self::Unavailable => Some(Duration::from_secs(2)),
+            Self::Later(after) | Self::Draining(after) => Some(*after),
+            Self::Unavailable => Some(Duration::from_secs(1).mul_f64(1.0 + 2.0 * fastrand::f64())),
             Self::Disconnected(close) if close.is_come_back() => Some(Duration::from_secs(1)),
             _ => None,
         }

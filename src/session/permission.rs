@@ -61,7 +61,7 @@ mod tests {
 
     fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
         let pattern = Pattern::parse(pattern).unwrap();
-        Rule { pattern, subscribe, publish, history: Retention::NONE, when_slow: WhenSlow::Disconnect }
+        Rule { pattern, subscribe, publish, history: Retention::NONE, when_slow: WhenSlow::Disconnect, presence: None }
     }
 
     fn who(user: Option<&str>, granted: &[&str]) -> Identity {

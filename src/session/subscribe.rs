@@ -1,6 +1,7 @@
 //! Joining and leaving channels, and the catch-up in between.
 
 use super::permission::{self, Decision};
+use super::presence::told;
 use super::{Followed, Policy, Session};
 use crate::channel::{ChannelName, Position, now};
 use crate::hub::{CatchUp, Fed, WhenSlow};
@@ -84,10 +85,12 @@ impl Session {
         since: Option<Position>,
         reference: Option<Reference>,
     ) -> Option<bool> {
+        let mut kept = None;
         if let Ok(at) = self.position(&channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| *it.channel() != channel);
             followed.subscription.leave().await;
+            kept = followed.present;
         }
         let Some(rule) = policy.rules.find(&channel) else {
             let error = Reply::error(Code::NotAllowed, "no rule allows this channel");
@@ -106,6 +109,14 @@ impl Session {
                 return None;
             }
         };
+        let (present, roll) = match self.attend(rule, &channel, kept).await {
+            Ok(attended) => attended.unzip(),
+            Err(error) => {
+                subscribed.subscription.leave().await;
+                self.say(&error.about(Some(&channel), reference));
+                return None;
+            }
+        };
         let position = subscribed.position;
         self.outbox.note_position(&channel, position.epoch, position.seq);
         self.say(&Reply::Subscribed(Subscribed {
@@ -115,16 +126,21 @@ impl Session {
             id: position.id.clone(),
             recovered: subscribed.recovered,
             conflated: (rule.when_slow == WhenSlow::LatestOnly).then_some(true),
+            roll: roll.map(told),
             reference,
             timestamp: now(),
         }));
+        if let Some(present) = &present {
+            present.go_on();
+        }
         match subscribed.catch_up {
             Some(catch_up) => self.catching_up.push_back(catch_up),
             None => subscribed.subscription.go_live(position.seq),
         }
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
-        self.following.insert(at, Followed { subscription: subscribed.subscription, from: position });
+        let followed = Followed { present, subscription: subscribed.subscription, from: position, since: now() };
+        self.following.insert(at, followed);
         subscribed.recovered
     }
 
@@ -142,6 +158,10 @@ impl Session {
         if let Ok(at) = self.position(channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| it.channel() != channel);
+            self.tell_left(&followed, reason);
+            if let Some(present) = followed.present {
+                present.end();
+            }
             // Only after this can no message of the channel follow its `unsubscribed`.
             followed.subscription.leave().await;
         }
@@ -150,6 +170,7 @@ impl Session {
 
     /// Leaves every channel that rules or grants no longer allow.
     pub(super) async fn leave_forbidden(&mut self, policy: &Policy) {
+        self.outbox.grant(self.who.grants.shared());
         let may_stay = |it: &ChannelName| permission::may_stay(&policy.rules, it, &self.who);
         let forbidden: Vec<_> = self.channels().filter(|it| !may_stay(it)).cloned().collect();
         for channel in forbidden {
@@ -158,11 +179,14 @@ impl Session {
     }
 
     pub fn is_catching_up(&self) -> bool {
-        !self.catching_up.is_empty()
+        !self.catching_up.is_empty() || !self.listing.is_empty()
     }
 
     /// Writes one helping of what was missed. Call it while the outbox is nearly empty: its pace is the client's.
     pub async fn feed(&mut self) {
+        if let Some(channel) = self.listing.pop() {
+            return self.list(channel).await;
+        }
         let Some(mut catch_up) = self.catching_up.pop_front() else { return };
         let channel = catch_up.channel().clone();
         let hub = self.shared.hub.clone();

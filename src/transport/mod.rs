@@ -5,6 +5,7 @@
 mod body;
 mod client_js;
 mod credentials;
+mod no_room;
 mod origin;
 mod poll;
 mod posts;
@@ -18,14 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::drain::Holds;
 use crate::protocol::{Code, Codec, Reply};
-use crate::session::{Sessions, Transport};
+use crate::session::{Sessions, Transport, TurnedAway};
 pub use body::Body;
 pub use credentials::TokenSource;
+pub use no_room::no_room;
 pub use origin::Origins;
 use poll::Polls;
 use posts::Posts;
@@ -118,6 +120,13 @@ impl Transports {
         Arc::new(Self { sessions, posts: Arc::default(), polls: Arc::default(), holds })
     }
 
+    /// Tells every client to come back later, each in its own slot within `spread`, and ends their sessions. From now on
+    /// nobody is let in.
+    pub async fn send_away(&self, spread: Duration) {
+        self.sessions.send_away(spread).await;
+        self.polls.leave().await;
+    }
+
     /// Lets go of poll sessions whose clients do not come back, for ever. The owner aborts it.
     pub async fn sweep(self: Arc<Self>) {
         self.polls.sweep().await;
@@ -164,9 +173,19 @@ impl Transports {
         let hello = credentials::hello(request, settings, &self.sessions, Transport::WebSocket, None);
         match self.sessions.ticket(hello).await {
             Ok(ticket) => json_response(StatusCode::OK, &format!(r#"{{"ticket":"{ticket}","expiresIn":30}}"#)),
-            Err(turned_away) => reply_response(&turned_away.reply()),
+            Err(turned_away) => come_back_response(&turned_away, turned_away.come_back()),
         }
     }
+}
+
+/// Why somebody is turned away, and in a header when coming back may help.
+fn come_back_response(turned_away: &TurnedAway, after: Option<Duration>) -> Response<Body> {
+    let mut response = reply_response(&turned_away.reply());
+    if let Some(after) = after {
+        let seconds = after.as_secs_f64().ceil() as u64;
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// What a browser needs to let a page of another origin read the answer. Nothing for a page of our own.
@@ -245,9 +264,9 @@ fn status_of(code: &str) -> StatusCode {
         StatusCode::UNAUTHORIZED
     } else if is(Code::TooLarge) {
         StatusCode::PAYLOAD_TOO_LARGE
-    } else if is(Code::RateLimited) || is(Code::TooManyConnections) {
+    } else if is(Code::RateLimited) || is(Code::TooManyConnections) || is(Code::Busy) {
         StatusCode::TOO_MANY_REQUESTS
-    } else if is(Code::Busy) || is(Code::Unavailable) || is(Code::Draining) {
+    } else if is(Code::Unavailable) || is(Code::Draining) {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
         StatusCode::FORBIDDEN

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::posts::Reachable;
 use super::seat::{Seat, Welcome, Work};
 use super::wanted::{Wanted, positions, wanted};
-use super::{Body, Settings, Transports, credentials, jittered, json_response, reply_response};
+use super::{Body, Settings, Transports, come_back_response, credentials, jittered, json_response, reply_response};
 use crate::channel::{ChannelName, ConnectionId, Position};
 use crate::hub::{Checkpoints, Handed, Outbox, Signal};
 use crate::protocol::query::parameter;
-use crate::protocol::{Close, Code, Format, Reply, connection_id};
+use crate::protocol::{Close, Code, Codec, Format, Reply, connection_id};
 use crate::session::{Transport, TurnedAway};
 
 /// The poll sessions of this node.
@@ -41,12 +41,12 @@ struct Polled {
     waiting: std::collections::VecDeque<Work>,
     reachable: Reachable,
     is_over: bool,
+    /// The node goes away: when the client is to come back.
+    come_back: Option<Duration>,
 }
 
 /// How often sessions are looked through for those whose clients did not come back.
 const SWEEP: Duration = Duration::from_secs(5);
-/// A poll after a poll, when nothing went wrong: at once.
-const RETRY_NOW: u64 = 0;
 /// After this a poll that cannot get hold of its session answers without.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -72,6 +72,15 @@ impl<'a> Resume<'a> {
     }
 }
 
+/// What one request asks of its session.
+struct Call<'a> {
+    cursor: &'a str,
+    /// The last answer it has.
+    confirmed: u64,
+    channels: Vec<(ChannelName, Option<Position>)>,
+    wait: Duration,
+}
+
 /// Answers `GET …/poll?channels=a,b&cursor=…`.
 pub(super) async fn answer<B>(
     request: Request<B>,
@@ -92,7 +101,8 @@ pub(super) async fn answer<B>(
         Some(parked) => parked,
         None => open(&request, settings, transports),
     };
-    parked.serve(settings, channels, resume.session.map_or(0, |it| it.2), wait, transports).await
+    let call = Call { cursor: &cursor, confirmed: resume.session.map_or(0, |it| it.2), channels, wait };
+    parked.serve(settings, call, transports).await
 }
 
 fn wanted_by<B>(request: &Request<B>, resume: &Resume, checkpoints: &Checkpoints) -> Wanted {
@@ -122,6 +132,7 @@ fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transport
             waiting: std::collections::VecDeque::new(),
             reachable,
             is_over: false,
+            come_back: None,
         }),
     });
     transports.polls.0.lock().expect("nothing panics under this lock").insert(outbox.id, parked.clone());
@@ -147,6 +158,17 @@ impl Polls {
         }
     }
 
+    /// Ends every session: its client goes on elsewhere with its cursor. One with a poll to answer ends with that.
+    pub(super) async fn leave(&self) {
+        let parked = std::mem::take(&mut *self.0.lock().expect("nothing panics under this lock"));
+        for parked in parked.into_values() {
+            if let Ok(mut polled) = parked.polled.try_lock() {
+                polled.outbox.note_end(&Close::DRAINING);
+                polled.leave().await;
+            }
+        }
+    }
+
     pub(super) async fn sweep(&self) {
         let mut every = tokio::time::interval(SWEEP);
         loop {
@@ -157,7 +179,9 @@ impl Polls {
                 parked.extract_if(|_, it| it.is_left(now)).map(|(_, it)| it).collect()
             };
             for parked in expired {
-                parked.polled.lock().await.leave().await;
+                let mut polled = parked.polled.lock().await;
+                polled.outbox.note_end(&Close::SILENT);
+                polled.leave().await;
             }
         }
     }
@@ -169,29 +193,23 @@ impl Parked {
         self.polled.try_lock().is_ok() && *self.until.lock().expect("nothing panics under this lock") <= now
     }
 
-    async fn serve(
-        &self,
-        settings: &Settings,
-        channels: Vec<(ChannelName, Option<Position>)>,
-        confirmed: u64,
-        wait: Duration,
-        transports: &Transports,
-    ) -> Response<Body> {
+    async fn serve(&self, settings: &Settings, call: Call<'_>, transports: &Transports) -> Response<Body> {
         self.newer.notify_waiters();
         let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
             return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
         };
-        polled.outbox.confirm(confirmed);
-        let response = match polled.ready(channels).await {
+        polled.outbox.confirm(call.confirmed);
+        let response = match polled.ready(call.channels).await {
             Ok(()) => {
                 let newer = self.newer.notified();
-                let handed = polled.wait(wait, newer).await;
+                let handed = polled.wait(call.wait, newer).await;
                 let cursor = Resume::write(&handed, polled.outbox.id, &self.secret);
-                messages(&handed, &cursor)
+                // A poll after a poll, when nothing went wrong: at once.
+                messages(&handed, &cursor, polled.come_back.unwrap_or_default())
             }
             Err(turned_away) => {
                 polled.is_over = true;
-                turned_away_response(&turned_away)
+                turned_away_response(&turned_away, call.cursor)
             }
         };
         if polled.is_over {
@@ -206,10 +224,10 @@ impl Parked {
 impl Polled {
     /// Lets the session finish what it is doing, and joins the channels that are new.
     async fn ready(&mut self, channels: Vec<(ChannelName, Option<Position>)>) -> Result<(), TurnedAway> {
-        self.rest().await;
+        self.seat.rest().await;
         self.waiting.push_front(Work::Tick);
         let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
-        self.rest().await;
+        self.seat.rest().await;
         match &mut self.seat {
             Seat::Empty(Some(turned_away)) => Err(turned_away.clone()),
             Seat::Idle(session) => {
@@ -227,19 +245,13 @@ impl Polled {
         }
     }
 
-    /// Until the session is through with what it is doing.
-    async fn rest(&mut self) {
-        let is_at_rest = |it: &mut Self, cx: &mut Context<'_>| it.seat.poll_done(cx) || !it.seat.is_busy();
-        std::future::poll_fn(|cx| if is_at_rest(self, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-    }
-
     /// Does what was POSTed while no poll is there to do it.
     async fn attend(&mut self) {
-        self.rest().await;
+        self.seat.rest().await;
         while let Some(work) = self.reachable.mailbox.take() {
             self.waiting.push_back(work);
             let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
-            self.rest().await;
+            self.seat.rest().await;
         }
     }
 
@@ -270,7 +282,9 @@ impl Polled {
             }
             match self.outbox.take_signal() {
                 Some(Signal::Close(close)) => self.end(&close),
+                Some(Signal::Reconnect { after }) => (self.come_back, self.is_over) = (Some(after), true),
                 Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                Some(Signal::ListAgain(channel)) => self.waiting.push_front(Work::ListAgain(channel)),
                 None if !is_busy => return,
                 None => {}
             }
@@ -281,6 +295,7 @@ impl Polled {
     }
 
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.is_over = true;
     }
@@ -291,7 +306,7 @@ impl Polled {
     }
 }
 
-fn messages(handed: &Handed, cursor: &str) -> Response<Body> {
+fn messages(handed: &Handed, cursor: &str, retry: Duration) -> Response<Body> {
     let size = handed.messages.iter().map(|it| it.len() + 1).sum::<usize>();
     let mut json = Vec::with_capacity(size + cursor.len() + 48);
     json.extend_from_slice(br#"{"messages":["#);
@@ -301,16 +316,20 @@ fn messages(handed: &Handed, cursor: &str) -> Response<Body> {
         }
         json.extend_from_slice(message);
     }
-    json.extend_from_slice(format!(r#"],"cursor":"{cursor}","retry":{RETRY_NOW}}}"#).as_bytes());
+    json.extend_from_slice(format!(r#"],"cursor":"{cursor}","retry":{}}}"#, retry.as_millis()).as_bytes());
     json_response(StatusCode::OK, &String::from_utf8_lossy(&json))
 }
 
-/// A client that may come back is told when, in the body and as a header; one that may not sees it in the status.
-fn turned_away_response(turned_away: &TurnedAway) -> Response<Body> {
-    let mut response = reply_response(&turned_away.reply());
-    if let Some(after) = turned_away.come_back() {
-        let seconds = jittered(after).as_secs_f64().ceil();
-        response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from(seconds as u64));
+/// A client that may come back is told when, in the body and as a header, and finds there all that an answer has: one that
+/// looks at no status goes on with the cursor it had. One that may not come back sees it in the status.
+fn turned_away_response(turned_away: &TurnedAway, cursor: &str) -> Response<Body> {
+    let after = turned_away.come_back();
+    let mut response = come_back_response(turned_away, after);
+    let error = Codec::Json.encode(&turned_away.reply());
+    if let (Some(after), Some(fields)) = (after, error.strip_suffix(b"}")) {
+        let cursor = serde_json::to_string(cursor).expect("a text can be written into memory");
+        let rest = format!(r#","messages":[],"cursor":{cursor},"retry":{}}}"#, after.as_millis());
+        *response.body_mut() = Body::whole([fields, rest.as_bytes()].concat().into());
     }
     response
 }

@@ -126,7 +126,7 @@ where
     if request.method() != Method::POST {
         return json_response(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"use POST"}"#);
     }
-    if !matches!(kind, "subscribe" | "unsubscribe" | "publish" | "refresh" | "history") {
+    if !matches!(kind, "subscribe" | "unsubscribe" | "publish" | "refresh" | "history" | "presence") {
         return reply_response(&Reply::error(Code::UnknownType, "there is no such command"));
     }
     let secret = credentials::bearer(request.headers()).unwrap_or_default().to_owned();

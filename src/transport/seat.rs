@@ -42,6 +42,8 @@ pub(super) enum Work {
     Tick,
     /// Reads on for a channel whose publications outgrew what could be held.
     CatchUpAgain(ChannelName),
+    /// Tells anew who is in a channel, since there was no room for who came and went.
+    ListAgain(ChannelName),
     /// Another helping of what was missed.
     Feed,
 }
@@ -100,6 +102,12 @@ impl Seat {
         Ok(())
     }
 
+    /// Until the session is through with what it is doing, which is bounded in time.
+    pub(super) async fn rest(&mut self) {
+        let is_at_rest = |it: &mut Self, cx: &mut Context<'_>| it.poll_done(cx) || !it.is_busy();
+        std::future::poll_fn(|cx| if is_at_rest(self, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Busy(_))
     }
@@ -155,6 +163,7 @@ impl Work {
             }
             Self::Tick => session.tick().await,
             Self::CatchUpAgain(channel) => session.catch_up_again(&channel),
+            Self::ListAgain(channel) => session.list_again(channel),
             Self::Feed => session.feed().await,
         }
         Ok(session)

@@ -59,7 +59,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 ];
 
 /// The head of a stream that left HTTP: it ends with the connection.
-fn head(cross_origin: &[(HeaderName, HeaderValue)]) -> Bytes {
+pub(super) fn head(cross_origin: &[(HeaderName, HeaderValue)]) -> Bytes {
     let mut head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n".to_vec();
     let fixed = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
     for (name, value) in fixed.iter().chain(cross_origin) {
@@ -211,12 +211,16 @@ impl EventStream {
     fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Close(close) => self.end(&close),
-            Signal::CatchUpAgain(channel) => {
-                self.waiting.push_front(Work::CatchUpAgain(channel));
-                // If it is busy, its next rest brings it.
-                let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
-            }
+            Signal::Reconnect { after } => self.send_away(after),
+            Signal::CatchUpAgain(channel) => self.do_soon(Work::CatchUpAgain(channel)),
+            Signal::ListAgain(channel) => self.do_soon(Work::ListAgain(channel)),
         }
+    }
+
+    fn do_soon(&mut self, work: Work) {
+        self.waiting.push_front(work);
+        // If it is busy, its next rest brings it.
+        let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
     }
 
     fn on_time(&mut self) {
@@ -241,7 +245,17 @@ impl EventStream {
         self.is_ending = true;
     }
 
+    /// The node goes away: what waits goes out, and then the end.
+    fn send_away(&mut self, after: Duration) {
+        self.outbox.reply(&Reply::reconnect(after, "drain"));
+        self.outbox.control(retry(after));
+        let Close { code, reason } = Close::DRAINING;
+        self.outbox.end_with(|format| format.reply(&Reply::Closed { code, reason }));
+        self.is_ending = true;
+    }
+
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.forget_data();
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.outbox.control(retry(if close.is_come_back() { RETRY } else { RETRY_REFUSED }));
@@ -250,7 +264,7 @@ impl EventStream {
 }
 
 /// How long the browser waits before it comes back, each a little differently.
-fn retry(after: Duration) -> Bytes {
+pub(super) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n\n", jittered(after).as_millis()).into()
 }
 

@@ -61,9 +61,13 @@ impl Forwarded {
         }
     }
 
-    /// All of it, to tell whether two connections forward the same.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+    /// All of it but the trace, to tell whether two connections forward the same.
+    pub(super) fn without_trace(&self) -> &[u8] {
+        // The trace was picked last.
+        let is_trace = |(name, _): (&str, &[u8])| name == TRACEPARENT.as_str();
+        let trace: usize =
+            self.lines().filter(|it| is_trace(*it)).map(|(name, value)| name.len() + value.len() + 2).sum();
+        &self.0[..self.0.len() - trace]
     }
 
     fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
@@ -111,6 +115,17 @@ mod tests {
         forwarded.add_to(&mut request);
         assert_eq!(request.get_all("cookie").iter().count(), 2);
         assert!(!format!("{forwarded:?}").contains("a=1"));
+    }
+
+    #[test]
+    fn two_visits_of_one_browser_forward_the_same_whatever_their_traces() {
+        let names = [http::header::COOKIE];
+        let mut other = handshake();
+        other.insert("traceparent", HeaderValue::from_static("00-another-one"));
+        let [one, two] = [handshake(), other].map(|it| Forwarded::pick(&it, &names));
+        assert_ne!(one, two);
+        assert_eq!(one.without_trace(), two.without_trace());
+        assert_eq!(one.without_trace(), b"cookie:a=1\ncookie:b=2: x\n");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::*;
 use crate::backend;
 use crate::channel::{ChannelName, ConnectionId, Data};
 
+mod failing;
+
 #[derive(Clone, Default)]
 struct FakeBackend(Arc<State>);
 
@@ -59,7 +61,7 @@ impl FakeBackend {
 
     fn webhooks(&self, settings: Settings) -> Arc<Webhooks> {
         let metrics = Metrics::register(&mut Registry::default());
-        Arc::new(Webhooks::through(self.exchange(), settings, &metrics).unwrap())
+        Arc::new(Webhooks::through(self.exchange(), settings, &metrics, None).unwrap())
     }
 
     fn asked(&self) -> Vec<Request<Bytes>> {
@@ -67,7 +69,7 @@ impl FakeBackend {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         url: Uri::from_static("/webhooks/realtime"),
         secrets: vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()],
@@ -75,7 +77,17 @@ fn settings() -> Settings {
         timeout: Duration::from_secs(5),
         forward_headers: vec![http::header::COOKIE],
         max_in_flight: 2,
-        on_error: OnError::Deny,
+        on_error: OnErrors::all(OnError::Deny),
+        breaker: BreakerSettings { failures: 10, open: Duration::from_secs(5) },
+        notices: NoticeSettings {
+            batch: 1,
+            grace: Duration::from_secs(3),
+            patience: Duration::from_secs(300),
+            max_delay: Duration::from_secs(30),
+            max_queued: 1000,
+            max_bytes: 1 << 20,
+            max_dead: 100,
+        },
         max_reply: 1 << 20,
         max_data: 1 << 16,
     }
@@ -223,7 +235,7 @@ async fn without_a_usable_answer_the_configured_policy_decides_but_never_a_refre
     for backend in [FakeBackend::default(), FakeBackend::answering(500, ""), FakeBackend::answering(200, "[]")] {
         let deny = backend.webhooks(settings());
         assert!(matches!(ask(&deny, &connection(&forwarded), &handshake).await, Answer::Unavailable));
-        let allow = backend.webhooks(Settings { on_error: OnError::Allow, ..settings() });
+        let allow = backend.webhooks(Settings { on_error: OnErrors::all(OnError::Allow), ..settings() });
         let answer = ask(&allow, &connection(&forwarded), &handshake).await;
         assert!(matches!(answer, Answer::Verdict(it) if it.action == Action::Allow));
         assert!(matches!(ask(&allow, &connection(&forwarded), &Question::Refresh).await, Answer::Unavailable));
@@ -303,18 +315,96 @@ async fn what_is_meant_once_is_not_remembered() {
     }
 }
 
+async fn connect(webhooks: &Arc<Webhooks>, id: u128, query: &str) -> Answer {
+    let forwarded = forwarded();
+    let connection = Connection {
+        id: ConnectionId(id),
+        user: None,
+        claims: None,
+        state: None,
+        generation: u64::try_from(id).unwrap(),
+        ..connection(&forwarded)
+    };
+    let handshake = Handshake { path: "/realtime", query, origin: None };
+    webhooks.ask_to_connect(&connection, &mut Lane::new(), handshake).await
+}
+
+/// So many clients with the same cookies ask at the same moment; the backend answers once all of them wait.
+async fn together(backend: &FakeBackend, webhooks: &Arc<Webhooks>, clients: u128) -> Vec<Answer> {
+    backend.0.is_slow.store(true, std::sync::atomic::Ordering::Relaxed);
+    let crowd = futures_util::future::join_all((0..clients).map(|id| connect(webhooks, id, "token=old&a=1")));
+    let answered = async {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        backend.0.is_slow.store(false, std::sync::atomic::Ordering::Relaxed);
+        backend.0.go.notify_waiters();
+    };
+    tokio::join!(crowd, answered).0
+}
+
+fn users(answers: &[Answer]) -> usize {
+    answers.iter().filter(|it| matches!(it, Answer::Verdict(it) if it.user.as_deref() == Some("ada"))).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_to_connect_in_the_same_words_is_asked_about_once_and_not_again_within_the_ttl() {
+    let backend = FakeBackend::answering(200, r#"{"userId":"ada","subscribe":["a"],"ttl":30}"#);
+    let webhooks = backend.webhooks(settings());
+    assert_eq!(users(&together(&backend, &webhooks, 50).await), 50);
+    assert_eq!((backend.asked().len(), webhooks.metrics.coalesced.get()), (1, 49));
+    connect(&webhooks, 99, "a=1").await;
+    assert_eq!((backend.asked().len(), webhooks.metrics.remembered.get()), (0, 1), "a token is no part of the words");
+    connect(&webhooks, 99, "a=2").await;
+    assert_eq!(backend.asked().len(), 1, "other words");
+    tokio::time::advance(Duration::from_secs(30)).await;
+    connect(&webhooks, 99, "a=1").await;
+    assert_eq!(backend.asked().len(), 1, "the time is over");
+    assert_eq!(webhooks.forget("ada"), 2);
+    connect(&webhooks, 99, "a=1").await;
+    assert_eq!(backend.asked().len(), 1, "the user was forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_one_connections_alone_is_given_to_no_other() {
+    for body in [
+        r#"{"userId":"ada"}"#,
+        r#"{"userId":"ada","ttl":0}"#,
+        r#"{"userId":"ada","ttl":9,"state":{"n":1}}"#,
+        r#"{"userId":"ada","ttl":9,"push":[{"channel":"a"}]}"#,
+        r#"{"userId":"ada","ttl":9,"expiresAt":1000}"#,
+    ] {
+        let backend = FakeBackend::answering(200, body);
+        let webhooks = backend.webhooks(settings());
+        assert_eq!(users(&together(&backend, &webhooks, 5).await), 5);
+        assert_eq!(backend.asked().len(), 5, "{body}");
+        // Where answers are for one alone nobody waits for another's a second time.
+        together(&backend, &webhooks, 5).await;
+        assert_eq!((backend.asked().len(), webhooks.metrics.coalesced.get()), (5, 0), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_wants_to_be_asked_later_is_not_asked_once_for_each() {
+    let backend = FakeBackend::answering(429, "");
+    let webhooks = backend.webhooks(settings());
+    let answers = together(&backend, &webhooks, 20).await;
+    assert!(answers.iter().all(|it| matches!(it, Answer::Later { .. })));
+    assert_eq!(backend.asked().len(), 1);
+}
+
 #[test]
 fn only_the_listed_events_are_asked() {
     let webhooks = FakeBackend::default().webhooks(settings());
     let asked = Event::ALL.map(|it| webhooks.asks(it));
-    assert_eq!(asked, [true, false, true, false]);
+    assert_eq!(asked, [true, false, true, false, false, false, false, false, false, false]);
 }
 
 #[test]
 fn settings_that_cannot_work_say_why() {
     let build = |settings| {
         let metrics = Metrics::register(&mut Registry::default());
-        Webhooks::through(FakeBackend::default().exchange(), settings, &metrics).map(|_| ()).unwrap_err()
+        Webhooks::through(FakeBackend::default().exchange(), settings, &metrics, None).map(|_| ()).unwrap_err()
     };
     assert_eq!(build(Settings { secrets: Vec::new(), ..settings() }), Error::Secret(InvalidSecret::None));
     for url in ["ftp://a/", "backend.example", "*"] {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::push::{self, Push};
 use crate::auth::{Grants, Identity, is_user_id, user_id};
-use crate::channel::{ChannelName, Data};
+use crate::channel::{ChannelName, Data, MAX_DEPTH, depth, member_info};
 
 /// What the backend wants done. It was checked whole, so all of it can be applied.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +26,15 @@ pub struct Verdict {
     pub user: Option<Arc<str>>,
     /// Replaces the token's claims: one JSON object.
     pub claims: Option<Arc<str>>,
+    /// What other members of a channel are shown of the user, as JSON.
+    pub info: Option<Arc<str>>,
     /// Replaces the token's grants.
     pub grants: Option<Grants>,
     pub expires_at: Option<SystemTime>,
     /// How long the same question need not be asked again.
     pub ttl: Option<Duration>,
+    /// When the question was asked that it answers.
+    pub asked_at: Option<SystemTime>,
     pub disconnect: Option<Disconnect>,
     /// Why it is rejected, in the backend's words.
     pub error: Option<Refusal>,
@@ -105,6 +109,7 @@ struct Form<'a> {
     unsubscribe: Option<&'a RawValue>,
     user_id: Option<&'a RawValue>,
     claims: Option<&'a RawValue>,
+    info: Option<&'a RawValue>,
     channels: Option<&'a RawValue>,
     expires_at: Option<&'a RawValue>,
     ttl: Option<&'a RawValue>,
@@ -129,9 +134,11 @@ impl Verdict {
             unsubscribe: channels("unsubscribe", form.unsubscribe)?,
             user: user("userId", form.user_id)?,
             claims: claims(form.claims, limits)?,
+            info: info(form.info)?,
             grants: grants(form.channels)?,
             expires_at: expires_at(form.expires_at)?,
             ttl: ttl(form.ttl)?,
+            asked_at: None,
             disconnect: disconnect(form.disconnect)?,
             error: refusal(form.error)?,
         })
@@ -144,12 +151,15 @@ impl Verdict {
 
     /// Makes `identity` what the backend says it is, as far as it says anything.
     pub fn revise(&self, identity: &mut Identity) {
-        let Self { user, claims, grants, expires_at, .. } = self;
+        let Self { user, claims, info, grants, expires_at, .. } = self;
         if user.is_some() {
             identity.user.clone_from(user);
         }
         if claims.is_some() {
             identity.claims.clone_from(claims);
+        }
+        if info.is_some() {
+            identity.info.clone_from(info);
         }
         if let Some(grants) = grants {
             identity.grants.clone_from(grants);
@@ -163,14 +173,23 @@ impl Verdict {
         Self { action: Action::Reject, error: Some(error), ..Self::default() }
     }
 
+    /// Whether an answer to `connect` is good for whoever asks the same: it has a `ttl`, says who somebody is, and means
+    /// nothing once and nobody's connection alone.
+    pub(super) fn may_be_shared(&self) -> bool {
+        let Self { data, reply, push, state, unsubscribe, disconnect, ttl, expires_at, .. } = self;
+        let is_silent = data.is_none() && reply.is_none() && push.is_empty() && disconnect.is_none();
+        let is_valid = expires_at.is_none_or(|it| SystemTime::now() < it);
+        is_silent && state.is_none() && unsubscribe.is_empty() && is_valid && ttl.is_some_and(|it| !it.is_zero())
+    }
+
     /// Whether it says yes or no and nothing else, so that saying it again changes nothing.
     pub(super) fn is_plain(&self) -> bool {
         let Self { action: _, data, reply, push, state, subscribe, unsubscribe, .. } = self;
-        let Self { user, claims, grants, expires_at, ttl: _, disconnect, error: _, .. } = self;
+        let Self { user, claims, info, grants, expires_at, ttl: _, disconnect, error: _, .. } = self;
         let is_silent = data.is_none() && reply.is_none() && push.is_empty() && disconnect.is_none();
         let moves_nobody = subscribe.is_empty() && unsubscribe.is_empty();
-        let is_about_nobody = user.is_none() && claims.is_none() && grants.is_none() && expires_at.is_none();
-        is_silent && moves_nobody && is_about_nobody && state.is_none()
+        let is_about_nobody = user.is_none() && claims.is_none() && info.is_none() && grants.is_none();
+        is_silent && moves_nobody && is_about_nobody && expires_at.is_none() && state.is_none()
     }
 }
 
@@ -235,6 +254,9 @@ pub(super) fn data(
     let field64 = || format!("{field}_base64");
     let data = match (json, read::<String>(&field64(), base64, "is no text")?) {
         (None, None) => return Ok(None),
+        (Some(json), None) if depth(json.get()) > MAX_DEPTH => {
+            return Err(invalid(field.to_owned(), format!("is nested deeper than {MAX_DEPTH}")));
+        }
         (Some(json), None) => Data::Json(one_line(json)),
         (None, Some(text)) => {
             let bytes = base64::prelude::BASE64_STANDARD.decode(text);
@@ -261,6 +283,11 @@ fn claims(value: Option<&RawValue>, limits: Limits) -> Result<Option<Arc<str>>, 
         Some(it) if !it.starts_with('{') => Err(invalid("claims", "is no object")),
         other => Ok(other),
     }
+}
+
+fn info(value: Option<&RawValue>) -> Result<Option<Arc<str>>, Invalid> {
+    let Some(value) = value else { return Ok(None) };
+    member_info(value.get()).map_err(|why| invalid("info", why))
 }
 
 fn channels(field: &'static str, value: Option<&RawValue>) -> Result<Vec<ChannelName>, Invalid> {

@@ -1,6 +1,7 @@
 //! A whole node on free ports, and clients that speak to it as real ones do.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
@@ -55,10 +56,20 @@ impl TestApp {
         Self { app, backend, folder: Some(folder) }
     }
 
+    /// A node whose backend is not the one that does as it is told.
+    pub async fn over(app: App) -> Self {
+        Self { app, backend: FakeBackend::start().await, folder: None }
+    }
+
     /// Changes the file the node was started with.
     pub fn write(&self, more: &str) {
         let folder = self.folder.as_ref().expect("the node was started from a file");
         std::fs::write(folder.path().join("outrigger.yaml"), settings::yaml(&self.backend.url(), more)).unwrap();
+    }
+
+    /// The file the node was started with.
+    pub fn file(&self) -> PathBuf {
+        self.folder.as_ref().expect("the node was started from a file").path().join("outrigger.yaml")
     }
 
     pub fn public(&self) -> SocketAddr {
@@ -208,6 +219,14 @@ impl TestClient {
         let message = self.expect("message").await;
         assert_eq!((&message["channel"], &message["seq"]), (&json!(channel), &json!(seq)), "{message}");
         message
+    }
+
+    /// Says goodbye and waits until the other side did too.
+    pub async fn close(mut self, code: u16) {
+        use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.socket.send(Message::Close(Some(frame))).await.unwrap();
+        soon("the goodbye", async { while self.socket.next().await.is_some_and(|it| it.is_ok()) {} }).await;
     }
 
     /// The connection must end now, without another message.

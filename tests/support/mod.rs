@@ -5,6 +5,7 @@ pub mod backend;
 pub mod client;
 pub mod edge;
 pub mod events;
+pub mod node;
 pub mod settings;
 
 use std::future::Future;

@@ -30,7 +30,7 @@ pub fn yaml(backend: &str, more: &str) -> String {
                 "api: {{ listen: 127.0.0.1:0, keys: [ {{ name: tests, key: '{PUSH_KEY}', scope: [push, read, admin] }} ] }}"
             ),
         ),
-        ("drain", "drain: { delay: 0s, deadline: 10s }".to_owned()),
+        ("drain", "drain: { delay: 0s, spread: 0s, deadline: 10s }".to_owned()),
     ];
     sections.retain(|(name, _)| !more.lines().any(|it| it.starts_with(&format!("{name}:"))));
     let own = sections.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n");

@@ -75,7 +75,7 @@ const REST: &[Check] = &[
     Check { reads: &["realtime.heartbeat"], each: &[], run: a_heartbeat_times_out_after_its_interval },
     Check { reads: &["realtime.poll"], each: &[], run: a_session_outlives_a_poll },
     Check { reads: &["realtime.outbox", "realtime.max_publication"], each: &[], run: a_publication_fits_the_outbox },
-    Check { reads: &["drain"], each: &[], run: a_drain_is_longer_than_its_delay },
+    Check { reads: &["drain"], each: &[], run: a_drain_is_longer_than_its_parts },
     Check { reads: &["telemetry.log"], each: &[], run: the_log_level_is_one },
     Check { reads: &[], each: &[], run: times_are_longer_than_nothing },
 ];
@@ -111,10 +111,14 @@ fn a_publication_fits_the_outbox(config: &Config, complaints: &mut Complaints) {
     }
 }
 
-fn a_drain_is_longer_than_its_delay(config: &Config, complaints: &mut Complaints) {
+fn a_drain_is_longer_than_its_parts(config: &Config, complaints: &mut Complaints) {
     let drain = &config.drain;
-    if drain.deadline.0 <= drain.delay.0 {
-        let message = format!("the deadline of {} is over when the delay of {} is", drain.deadline, drain.delay);
+    if drain.deadline.0 <= drain.delay.0 + drain.spread.0 {
+        let message = format!(
+            "the deadline of {} is over before the delay of {} and the spread of {} are: some clients would be cut off \
+             without a word",
+            drain.deadline, drain.delay, drain.spread
+        );
         complaints.error("drain.deadline", message);
     }
 }
@@ -142,9 +146,13 @@ fn times_are_longer_than_nothing(config: &Config, complaints: &mut Complaints) {
         ("realtime.sse.heartbeat", realtime.sse.heartbeat),
         ("realtime.poll.wait", realtime.poll.wait),
         ("webhooks.timeout", config.webhooks.timeout),
+        ("webhooks.breaker.open", config.webhooks.breaker.open),
+        ("webhooks.retry.for", config.webhooks.retry.patience),
+        ("webhooks.retry.max_delay", config.webhooks.retry.max_delay),
         ("positions", config.positions),
         ("api.idempotency", config.api.idempotency),
         ("drain.deadline", config.drain.deadline),
+        ("auth.revocations.keep", config.auth.revocations.keep),
     ];
     for (key, _) in times.iter().filter(|(_, time)| time.0.is_zero()) {
         complaints.error(key, "this must be longer than zero");

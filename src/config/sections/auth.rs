@@ -16,6 +16,8 @@ pub struct Auth {
     pub jwt: Option<Jwt>,
     /// Ask the backend with the connect webhook about clients without a token, their cookies forwarded.
     pub webhook: bool,
+    /// Tokens and users that the API has revoked.
+    pub revocations: Revocations,
 }
 
 impl Default for Auth {
@@ -27,7 +29,24 @@ impl Default for Auth {
             cookie: "outrigger_token".into(),
             jwt: None,
             webhook: false,
+            revocations: Revocations::default(),
         }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocations {
+    /// How long one is kept: longer than any token is valid, or a revoked one may be let in again.
+    pub keep: Duration,
+    /// How many are kept; beyond it a new one is refused, and the answer says so.
+    #[schemars(range(min = 1))]
+    pub most: usize,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self { keep: seconds(30 * 24 * 3600), most: 100_000 }
     }
 }
 
@@ -60,6 +79,8 @@ pub struct Jwt {
     pub leeway: Duration,
     /// The first of these claims that a token has is the user's id.
     pub user_claim: OneOrMany<String>,
+    /// The claim with what other members of a channel are shown of the user: any JSON of at most 1 KiB.
+    pub info_claim: String,
 }
 
 impl Default for Jwt {
@@ -73,6 +94,7 @@ impl Default for Jwt {
             audience: OneOrMany::default(),
             leeway: seconds(30),
             user_claim: OneOrMany(vec!["sub".into(), "userId".into()]),
+            info_claim: "info".into(),
         }
     }
 }

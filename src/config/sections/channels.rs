@@ -26,6 +26,17 @@ pub struct Rule {
     /// What a subscriber who does not keep up loses: disconnect, drop_oldest or latest_only.
     #[serde(default)]
     pub when_slow: WhenSlow,
+    /// Keep who is there: subscribers with a user id are members, and all subscribers hear who comes and goes.
+    #[serde(default)]
+    pub presence: bool,
+    /// Beyond so many members subscribers hear only how many there are.
+    #[serde(default = "many_members")]
+    pub max_members: usize,
+}
+
+/// What a page can show, and what a thousand clients that come at once can be told of each other.
+fn many_members() -> usize {
+    1000
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

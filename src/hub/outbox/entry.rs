@@ -11,6 +11,8 @@ pub(in crate::hub) struct Entry {
     pub(in crate::hub) epoch: Epoch,
     pub(in crate::hub) seq: u64,
     pub(in crate::hub) accounted: Accounted,
+    /// Says who came to this channel and who left it; then it is of no other `channel`, and in nobody's books.
+    pub(in crate::hub) news_of: Option<ChannelName>,
 }
 
 /// Whose books an entry stands in until it is flushed or dropped.
@@ -24,7 +26,19 @@ pub(in crate::hub) struct Accounted {
 impl Entry {
     /// For one client alone: of no channel, in nobody's books.
     pub(super) fn alone(bytes: Bytes) -> Self {
-        Self { serial: 0, bytes, channel: None, epoch: Epoch(0), seq: 0, accounted: Accounted::default() }
+        Self {
+            serial: 0,
+            bytes,
+            channel: None,
+            epoch: Epoch(0),
+            seq: 0,
+            accounted: Accounted::default(),
+            news_of: None,
+        }
+    }
+
+    pub(super) fn news(channel: &ChannelName, bytes: Bytes) -> Self {
+        Self { news_of: Some(channel.clone()), ..Self::alone(bytes) }
     }
 
     pub(super) fn is_gap(&self) -> bool {

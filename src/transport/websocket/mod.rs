@@ -28,8 +28,8 @@ use crate::drain::Draining;
 use crate::hub::{Outbox, Signal};
 use crate::peer::{Stream, Takeover};
 use crate::protocol::wire::control_frame;
-use crate::protocol::{Close, Codec, Command};
-use crate::session::{Hello, Sessions, Transport};
+use crate::protocol::{Close, Codec, Command, Reply};
+use crate::session::{Hello, Sessions, Transport, TurnedAway};
 use frames::{Frames, Heard};
 use handshake::Agreed;
 pub use handshake::is_upgrade;
@@ -132,6 +132,17 @@ enum Event {
     Gone,
 }
 
+/// How a connection ends.
+enum End {
+    /// There is nobody left to be told.
+    Gone,
+    Told(Close),
+    /// The node goes away: what waits goes out first.
+    SentAway {
+        after: Duration,
+    },
+}
+
 /// Commands of one client that may wait for their turn; beyond that nothing more is read from it.
 const MAX_WAITING: usize = 16;
 /// A client with this much to read first is not read from.
@@ -187,25 +198,30 @@ impl Socket {
         Box::pin(self.part(end)).await;
     }
 
-    /// Until the end: with what the client is told, if it can still be told something.
-    async fn live(&mut self) -> Option<Close> {
+    async fn live(&mut self) -> End {
         loop {
             let event = std::future::poll_fn(|cx| self.poll_event(cx)).await;
             let step = match event {
-                Event::Signal(Signal::Close(close)) => Err(Some(close)),
+                Event::Signal(Signal::Close(close)) => Err(close),
+                Event::Signal(Signal::Reconnect { after }) => return End::SentAway { after },
                 Event::Signal(Signal::CatchUpAgain(channel)) => {
                     self.waiting.push_front(Work::CatchUpAgain(channel));
                     Ok(())
                 }
+                Event::Signal(Signal::ListAgain(channel)) => {
+                    self.waiting.push_front(Work::ListAgain(channel));
+                    Ok(())
+                }
                 Event::Heard | Event::Free => self.hear(),
                 Event::Time => self.on_time(),
-                Event::Gone => return None,
+                Event::Gone => return End::Gone,
             };
-            let step =
-                step.and_then(|()| self.seat.go_on(&mut self.waiting, &self.outbox).map_err(|it| Some(it.close())));
-            match step {
+            if let Err(close) = step {
+                return End::Told(close);
+            }
+            match self.seat.go_on(&mut self.waiting, &self.outbox) {
                 Ok(()) => self.set_timer(),
-                Err(end) => return end,
+                Err(turned_away) => return self.turn_away(&turned_away),
             }
         }
     }
@@ -245,29 +261,37 @@ impl Socket {
         })
     }
 
+    /// A client that may come back hears when in a message: a close frame has no room for a number.
+    fn turn_away(&self, turned_away: &TurnedAway) -> End {
+        if let Some(reconnect) = turned_away.reconnect() {
+            self.outbox.reply(&reconnect);
+        }
+        End::Told(turned_away.close())
+    }
+
     /// Acts on whole messages, as many as may wait.
-    fn hear(&mut self) -> Result<(), Option<Close>> {
+    fn hear(&mut self) -> Result<(), Close> {
         while self.waiting.len() < MAX_WAITING {
-            let Some(heard) = self.frames.next().map_err(Some)? else { break };
+            let Some(heard) = self.frames.next()? else { break };
             match heard {
                 Heard::Text(text) if self.codec == Codec::Json => self.on_message(&text)?,
                 Heard::Binary(bytes) if self.codec == Codec::Msgpack => self.on_message(&bytes)?,
-                Heard::Text(_) | Heard::Binary(_) => return Err(Some(Close::UNSUPPORTED)),
+                Heard::Text(_) | Heard::Binary(_) => return Err(Close::UNSUPPORTED),
                 Heard::Ping(payload) => self.outbox.control(control_frame(Control::Pong, &payload)),
                 Heard::Pong => {}
                 Heard::Close(code) => {
                     let code = code.unwrap_or(Close::NORMAL.code);
-                    return Err(Some(Close { code, reason: "".into() }));
+                    return Err(Close { code, reason: "".into() });
                 }
             }
         }
         Ok(())
     }
 
-    fn on_message(&mut self, message: &[u8]) -> Result<(), Option<Close>> {
+    fn on_message(&mut self, message: &[u8]) -> Result<(), Close> {
         let command = self.codec.decode(message);
         if let Seat::Arriving(..) = self.seat {
-            let Ok(Command::Auth { token }) = command else { return Err(Some(Close::AUTHENTICATION_REQUIRED)) };
+            let Ok(Command::Auth { token }) = command else { return Err(Close::AUTHENTICATION_REQUIRED) };
             self.token_due = None;
             self.seat.show(token, &self.outbox, welcome(&self.settings));
             return Ok(());
@@ -280,13 +304,13 @@ impl Socket {
         Ok(())
     }
 
-    fn on_time(&mut self) -> Result<(), Option<Close>> {
+    fn on_time(&mut self) -> Result<(), Close> {
         let now = Instant::now();
         if self.token_due.is_some_and(|due| now >= due) {
-            return Err(Some(Close::AUTHENTICATION_REQUIRED));
+            return Err(Close::AUTHENTICATION_REQUIRED);
         }
         if now.duration_since(self.heard_at) >= self.settings.heartbeat.timeout {
-            return Err(Some(Close::SILENT));
+            return Err(Close::SILENT);
         }
         if now >= self.next_ping {
             self.next_ping = now + jittered(self.settings.heartbeat.interval);
@@ -310,12 +334,23 @@ impl Socket {
     }
 
     /// Says goodbye, within bounds, and lets the session finish what the backend may already have decided.
-    async fn part(mut self, end: Option<Close>) {
-        if let Some(close) = end {
-            self.outbox.forget_data();
-            let mut payload = close.code.to_be_bytes().to_vec();
-            payload.extend_from_slice(close.reason.as_bytes());
-            self.outbox.control(control_frame(Control::Close, &payload));
+    async fn part(mut self, end: End) {
+        match &end {
+            End::Gone => {}
+            End::Told(close) => {
+                self.outbox.note_end(close);
+                self.outbox.forget_data();
+                self.outbox.control(close_frame(close));
+            }
+            End::SentAway { after } => {
+                // What the backend is deciding just now is still told.
+                self.seat.rest().await;
+                self.outbox.note_end(&Close::DRAINING);
+                self.outbox.reply(&Reply::reconnect(*after, "drain"));
+                self.outbox.end_with(|_| close_frame(&Close::DRAINING));
+            }
+        }
+        if !matches!(end, End::Gone) {
             let goodbye = async {
                 std::future::poll_fn(|cx| self.outbox.poll_finish(cx)).await?;
                 // Closing with unread bytes would reset the connection, and the close frame with it.
@@ -329,4 +364,10 @@ impl Socket {
         self.outbox.close();
         self.seat.finish().await;
     }
+}
+
+fn close_frame(close: &Close) -> Bytes {
+    let mut payload = close.code.to_be_bytes().to_vec();
+    payload.extend_from_slice(close.reason.as_bytes());
+    control_frame(Control::Close, &payload)
 }
