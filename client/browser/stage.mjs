@@ -3,9 +3,11 @@
 import { spawn } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createWriteStream, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { Relay } from './relay.mjs';
@@ -29,12 +31,12 @@ window.Outrigger = Outrigger;`;
 export class Stage {
   /** How long tokens live, in seconds. */
   ttl = 3600;
-  tokens = 0;
 
   static async open() {
     const stage = new Stage();
     stage.secret = randomBytes(32).toString('hex');
     stage.key = randomBytes(16).toString('hex');
+    stage.data = mkdtempSync(join(tmpdir(), 'outrigger-client-'));
     stage.backend = await stage.#startBackend();
     [stage.port, stage.tls, stage.api] = await freePorts(3);
     stage.relay = await Relay.start(stage.port);
@@ -51,10 +53,11 @@ export class Stage {
     const server = http.createServer((request, response) => {
       if (request.url === '/token') return response.end(this.token());
       if (request.url === '/module.js') return response.setHeader('content-type', 'text/javascript').end(MODULE);
-      const page = PAGES[request.url];
+      const { pathname, searchParams } = new URL(request.url, 'http://backend');
+      const page = PAGES[pathname];
       if (!page) return response.writeHead(404).end();
       response.setHeader('content-type', 'text/html').setHeader('content-security-policy', POLICY);
-      response.setHeader('set-cookie', `outrigger_token=${this.token()}; Path=/; HttpOnly; SameSite=Lax`);
+      response.setHeader('set-cookie', `outrigger_token=${this.token(searchParams.get('user') ?? undefined)}; Path=/; HttpOnly; SameSite=Lax`);
       response.end(page);
     });
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -62,10 +65,10 @@ export class Stage {
   }
 
   /** A token as a backend signs it (RFC 7519). */
-  token() {
-    this.tokens += 1;
+  token(user = 'carol') {
+    const now = Math.floor(Date.now() / 1000);
     const part = (it) => Buffer.from(JSON.stringify(it)).toString('base64url');
-    const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: 'carol', exp: Math.floor(Date.now() / 1000) + this.ttl })}`;
+    const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, iat: now, exp: now + this.ttl })}`;
     return `${text}.${createHmac('sha256', this.secret).update(text).digest('base64url')}`;
   }
 
@@ -74,7 +77,7 @@ export class Stage {
     this.outrigger = spawn(OUTRIGGER, ['run', '--config', `${here}outrigger.yaml`], {
       env: {
         ...process.env, PUBLIC_PORT: this.port, TLS_PORT: this.tls, API_PORT: this.api, RELAY_PORT: this.relay.port,
-        BACKEND_PORT: this.backend.address().port, JWT_SECRET: this.secret, PUSH_KEY: this.key,
+        BACKEND_PORT: this.backend.address().port, JWT_SECRET: this.secret, PUSH_KEY: this.key, DATA: this.data,
       },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -94,12 +97,18 @@ export class Stage {
     await ended;
   }
 
+  /** What it kept is gone. */
+  forget() {
+    rmSync(this.data, { recursive: true, force: true });
+  }
+
   async close() {
     await this.browser?.close();
     await this.stop('SIGKILL');
     this.relay.stop();
     this.backend.closeAllConnections();
     this.backend.close();
+    this.forget();
   }
 
   get(path) {

@@ -27,9 +27,12 @@ async function meanwhile(it, happens) {
   const pushing = (async () => {
     while (!isOver) await it.push();
   })();
-  await happens();
-  isOver = true;
-  await pushing;
+  try {
+    await happens();
+  } finally {
+    isOver = true;
+    await pushing;
+  }
   await it.push();
 }
 
@@ -167,23 +170,67 @@ await promise('the laptop sleeps: its network stands still until the server has 
   await it.page.close();
 });
 
-for (const [how, signal] of [['drained and started again', 'SIGTERM'], ['killed and started again', 'SIGKILL']]) {
-  await promise(`Outrigger is ${how} under the page: it comes back, and what memory forgot is told`, async () => {
+for (const [how, signal] of [['drained', 'SIGTERM'], ['killed', 'SIGKILL']]) {
+  await promise(`Outrigger is ${how} and started again under the page: nothing is lost`, async () => {
     const it = await ledger();
     const { connectionId } = await it.status();
     await it.push(20);
-    await it.page.evaluate((last) => until(() => heard.includes(last)), it.pushed.at(-1));
     await stage.stop(signal);
     await it.becomes('reconnecting');
     await stage.start();
     await it.push(20);
     await it.returns(connectionId);
     await it.push(20);
-    await it.settle({ mayLose: true });
-    assert.equal((await it.page.evaluate(() => gaps)).length, 1);
+    await it.settle();
     await it.page.close();
   });
 }
+
+await promise('Outrigger is started again without its memory: the page is told', async () => {
+  const it = await ledger();
+  const { connectionId } = await it.status();
+  await it.push(20);
+  await it.page.evaluate((last) => until(() => heard.includes(last)), it.pushed.at(-1));
+  await stage.stop('SIGKILL');
+  stage.forget();
+  await stage.start();
+  await it.push(20);
+  await it.returns(connectionId);
+  await it.push(20);
+  await it.settle({ mayLose: true });
+  assert.equal((await it.page.evaluate(() => gaps)).length, 1);
+  await it.page.close();
+});
+
+await promise('who is there is known, over a loss of connection too', async () => {
+  const carol = await ledger();
+  const dave = await Ledger.open(stage, await stage.page('/?user=dave'), carol.channel);
+  const members = (it, expected) => it.page.evaluate(async (expected) => {
+    room.presence.on('change', () => window.wake());
+    await until(() => [...room.presence.members.keys()].sort().join() === expected);
+  }, expected);
+  await members(carol, 'carol,dave');
+  await members(dave, 'carol,dave');
+  const { connectionId } = await carol.status();
+  relay.cut();
+  await carol.returns(connectionId);
+  await members(carol, 'carol,dave');
+  await dave.page.close();
+  await members(carol, 'carol');
+  await carol.page.close();
+});
+
+await promise('a user whose tokens are revoked comes back with another, and nothing is lost', async () => {
+  const it = await ledger({ getToken: true });
+  const { connectionId } = await it.status();
+  await meanwhile(it, async () => {
+    await pause(1100); // Tokens count in seconds: the page's own is to be older than the revocation.
+    await stage.post('/users/carol/revoke', {});
+    await it.returns(connectionId);
+  });
+  await it.settle();
+  await it.page.close();
+});
 
 await promise('a token is renewed before it ends, on the same connection', async () => {
   stage.ttl = 20;
@@ -283,6 +330,6 @@ await promise('none of the pages broke its policy: no inline script, no eval', a
 });
 
 const { pushed, told, silent } = Ledger.sum();
-console.log(`# ledger: ${pushed} pushed, ${told} lost with the memory of a restarted node and told, ${silent} lost in silence`);
+console.log(`# ledger: ${pushed} pushed, ${told} lost with a node's memory and told, ${silent} lost in silence`);
 await stage.close();
 sumUp();

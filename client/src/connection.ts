@@ -17,6 +17,9 @@ export interface ConnectionSettings {
 const STEADY = 5_000;
 /** The better transport is tried again after about so long, and ever more seldom. */
 const BETTER_AFTER = [60_000, 600_000] as const;
+/** Between two tokens that are refused. Their time counts in seconds: one made in the second in which others of the user were
+ * revoked is refused as well. */
+const ANOTHER_TOKEN = 1_000;
 /** After the network came back, to spread a whole office. */
 const SPREAD = 500;
 
@@ -104,6 +107,7 @@ export function connection({ transports, door, credentials }: ConnectionSettings
     const answer = answerTo(close);
     const isHopeless = answer === 'renew' && !credentials.refused() && close.code === 1008;
     if (answer === 'stay away' || isHopeless) return end(close);
+    if (close.code === 1008) wait(ANOTHER_TOKEN);
     if (rungs.failed(close) && !isOffline()) return void dial();
     comeBack(close);
   }

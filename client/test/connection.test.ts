@@ -358,6 +358,16 @@ describe('tokens', () => {
     expect([server.attempts.map((it) => it.token), live.state]).toEqual([['t1', 't2', 't3'], 'closed']);
   });
 
+  test('a token that is refused because it was made too soon after a revocation is not the last', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0);
+    const { live } = await connected({ getToken: tokens() });
+    const revokedAt = Date.now();
+    server.refuse = () => (Date.now() < revokedAt + 1000 ? { code: 1008, reason: 'Invalid token' } : undefined);
+    server.close(4008, 'Token revoked');
+    await pass(3000);
+    expect(live.state).toBe('connected');
+  });
+
   test('a refused token that cannot be renewed ends it at once', async () => {
     server.refuse = (token) => (token === 'good' ? undefined : { code: 1008, reason: 'Invalid token' });
     const { live } = await connected({ token: 'bad' });
