@@ -7,8 +7,8 @@ built=target/benches/release
 api_key=bench-key-of-no-secret-whatsoever
 # The shortest message the floor may write, and how much a connection may have queued.
 frame_bytes=0 outbox=1MiB
-# More of the configuration, and what the benched channels keep.
-more="" history=""
+# More of the configuration, more lines of the channel's rule, and what the benched channels keep.
+more="" rule="" history=""
 
 work=$(mktemp -d)
 server_pid=""
@@ -60,6 +60,7 @@ channels:
     subscribe: public
     publish: none
     $history
+$rule
   - match: bench.*
     subscribe: public
     publish: none

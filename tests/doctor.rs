@@ -59,6 +59,7 @@ async fn a_sound_node_passes_every_check() {
         "configuration",
         "round trip",
         "ledger",
+        "notices",
         "descriptors",
         "data",
         "backend",
@@ -66,6 +67,15 @@ async fn a_sound_node_passes_every_check() {
         "webhook",
     ];
     assert_eq!((code, verdicts(&findings)), (0, checks.map(|it| (it, "ok")).to_vec()), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn the_room_left_for_data_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = TestApp::in_file(&format!("{SMALL}\ndata: '{}'", folder.path().display())).await;
+    let (_, findings) = doctor(&app, "http", &[]).await;
+    let found = finding(&findings, "data")["found"].as_str().unwrap();
+    assert!(found.starts_with(folder.path().to_str().unwrap()) && found.ends_with(" MiB left"), "{found}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod recovery;
 mod restart;
 mod server;
 mod session;

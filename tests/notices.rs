@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
-use crate::support::backend::{RawBackend, RawConnection, Reply};
+use crate::support::backend::{FakeBackend, RawBackend, RawConnection, Reply};
 use crate::support::events::Events;
+use crate::support::node::Node;
 use crate::support::{Gate, client, soon};
 
 /// Webhooks that ask as the rules of the tests want it, tell these events without grace, and what else is wanted.
@@ -286,6 +288,52 @@ async fn a_backend_that_was_killed_hears_of_it_once_it_is_back() {
     });
     assert!(soon("the notice", told.recv()).await.unwrap().contains("outrigger-event: disconnect"));
     until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 1"#).await;
+}
+
+/// A client of a node that is a process of its own.
+async fn client_of(node: &Node, user: &str) -> TestClient {
+    let url = format!("ws://{}/realtime?token={}", node.public, token(user, &[]));
+    let mut client = TestClient::open(node.public, url.into_client_request().unwrap()).await;
+    client.expect("connected").await;
+    client
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_leaves_nobody_untold_and_nothing_undelivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = FakeBackend::start().await;
+    backend.on("/hooks", |_| Reply::new(404, ""));
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    let _connected = client_of(&node, "connected").await;
+    drop(client_of(&node, "gone").await);
+    let untaken = backend.next().await;
+    assert_eq!(untaken.json()["connection"]["userId"], "gone");
+    // What is acknowledged is on disk, and whatever was noted before it.
+    let (status, _) = node.push(json!({ "channel": "public.a", "data": 1 })).await;
+    assert_eq!(status, 200);
+    node.kill().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    backend.on("/hooks", move |seen| {
+        let _ = tell.send(seen.clone());
+        Reply::new(204, "")
+    });
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    let (mut again, mut lost) = (None, None);
+    while again.is_none() || lost.is_none() {
+        let seen = soon("a notice", told.recv()).await.unwrap();
+        match seen.json()["reason"].as_str() {
+            Some("node_lost") => lost = Some(seen.json()),
+            _ => again = Some(seen),
+        }
+    }
+    assert_eq!(again.unwrap().header("webhook-id"), untaken.header("webhook-id"), "the same notice, sent again");
+    let lost = lost.unwrap();
+    assert_eq!((&lost["connection"]["userId"], &lost["code"]), (&json!("connected"), &json!(1006)));
+    assert!(node.stop().await.success());
+    while told.try_recv().is_ok() {}
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    assert!(node.stop().await.success());
+    assert!(told.try_recv().is_err(), "what was taken is not told again");
 }
 
 #[tokio::test]

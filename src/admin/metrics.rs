@@ -40,7 +40,7 @@ struct Live {
 
 impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Sums { expected, flushed, queued, dropped, bytes } = self.hub.ledger().read();
+        let Sums { expected, flushed, queued, dropped, bytes, holes } = self.hub.ledger().read();
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
@@ -48,6 +48,8 @@ impl Collector for Live {
         counter("deliveries_expected", "Publications owed to subscribers: flushed + queued + dropped", expected)?;
         counter("deliveries_flushed", "Publications whose every byte the kernel has", flushed)?;
         counter("sent_bytes", "Bytes of publications offered to clients", bytes)?;
+        let help = "Times a channel's subscribers were sent back to its history because something had not reached them";
+        counter("delivery_holes", help, holes)?;
         let of_reason = ConstCounter::new(0_u64);
         let mut family = encoder.encode_descriptor(
             "deliveries_dropped",

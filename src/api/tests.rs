@@ -62,6 +62,7 @@ impl Bench {
             history: Retention { size: 100, ttl: Duration::from_secs(600) },
             when_slow: WhenSlow::DropOldest,
             presence: None,
+            min_interval: None,
         };
         let (drain, _) = Drain::new();
         let rules = Arc::new(Rules::new(vec![rule]));
@@ -108,7 +109,7 @@ impl Bench {
         let channel = ChannelName::parse(channel).unwrap();
         let rule = self.settings.rules.find(&ChannelName::parse("room.1").unwrap()).unwrap();
         let joined = self.hub.subscribe(&channel, None, &outbox, rule).await.unwrap();
-        joined.subscription.go_live(joined.position.seq);
+        joined.subscription.go_live(joined.position);
         Client { outbox, _subscription: joined.subscription, _listed: None }
     }
 
@@ -229,6 +230,9 @@ impl Flaky {
 }
 
 impl Broker for Flaky {
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        self.memory.heads(channels)
+    }
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
         match self.planned(draft.channel.as_str()) {
             Some(error) => Box::pin(std::future::ready(Err(error))),

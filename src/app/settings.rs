@@ -115,6 +115,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
         presence: it.presence.then_some(Attendance { max_members: it.max_members }),
+        min_interval: it.min_interval.map(|it| it.0),
     }
 }
 

@@ -243,6 +243,7 @@ fn keys_that_contradict_each_other_are_found() {
             "3:14: `publish: webhook` asks the backend, but `publish` is not in",
         ),
         ("channels: [ { match: 'a.**' }, { match: a.b } ]", "1:41: warning: this rule is never used: `a.**` above it"),
+        ("channels: [ { match: a, min_interval: 0s } ]", "1:39: this must be 10ms to 1h"),
         ("realtime: { path: realtime }", "1:19: `realtime` is no path such as `/realtime`"),
         ("webhooks: { url: /w }", "1:1: `webhooks.secret` is missing"),
         ("webhooks: { url: / }", "1:18: the public listeners answer this path with 404"),

@@ -19,6 +19,8 @@ pub(super) struct Log {
     head: u64,
     last_id: Option<Arc<str>>,
     pub(super) kept: VecDeque<Kept>,
+    /// The id of the publication before the first one kept: whoever has that one misses nothing.
+    before_kept: Option<Arc<str>>,
     retention: Retention,
     /// Ids that are recognised, oldest first.
     given: VecDeque<Given>,
@@ -77,6 +79,7 @@ impl Log {
             head: row.head,
             last_id: row.last_id,
             kept: VecDeque::new(),
+            before_kept: None,
             retention: row.retention,
             given: VecDeque::new(),
             taken: HashMap::new(),
@@ -110,6 +113,8 @@ impl Log {
         }
         if is_kept {
             self.kept.push_back(Kept { publication, at: terms.at, row: terms.row });
+        } else if self.kept.is_empty() {
+            self.before_kept = Some(publication.id.clone());
         }
     }
 
@@ -186,8 +191,11 @@ impl Log {
         self.keeps(terms.retention, changes);
         if terms.retention.size > 0 {
             self.kept.push_back(Kept { publication: publication.clone(), at: terms.at, row: terms.row });
-        } else if !terms.is_idempotent {
-            self.let_go(*seq, terms.row, changes);
+        } else {
+            self.before_kept = Some(id.clone());
+            if !terms.is_idempotent {
+                self.let_go(*seq, terms.row, changes);
+            }
         }
         self.trim(changes);
     }
@@ -223,6 +231,7 @@ impl Log {
         } else {
             self.let_go(publication.seq, row, changes);
         }
+        self.before_kept = Some(publication.id.clone());
     }
 
     /// Nothing needs the row any more. The head outlives its publication.
@@ -314,9 +323,10 @@ impl Log {
         if since.seq + 1 < first_kept {
             return false;
         }
-        let named = match since.seq == self.head {
-            true => self.last_id.as_ref(),
-            false => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
+        let named = match since.seq {
+            it if it == self.head => self.last_id.as_ref(),
+            it if it + 1 == first_kept => self.before_kept.as_ref(),
+            _ => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
         };
         match (&since.id, named) {
             (Some(theirs), Some(ours)) => theirs == ours,

@@ -103,6 +103,12 @@ impl Memory {
         self.tell(changes);
     }
 
+    /// As if it had been too old.
+    #[cfg(test)]
+    pub fn forget(&self, channel: &ChannelName) {
+        self.enter(channel).0.remove(channel);
+    }
+
     /// The channel's shard, and where what changes there is noted.
     fn enter(&self, channel: &ChannelName) -> (MutexGuard<'_, Shard>, Changes) {
         let hash = self.hasher.hash_one(channel);
@@ -326,6 +332,16 @@ impl Broker for Memory {
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>> {
         Box::pin(std::future::ready(Ok(self.read(channel, since, limit, retention))))
+    }
+
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        let head = |channel| {
+            let (mut shard, mut changes) = self.enter(channel);
+            let head = self.log(&mut shard, channel, Instant::now(), &mut changes).position();
+            self.tell(changes);
+            head
+        };
+        Box::pin(std::future::ready(Ok(channels.iter().map(head).collect())))
     }
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {

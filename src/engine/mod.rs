@@ -77,6 +77,9 @@ pub trait Broker: Send + Sync {
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>>;
 
+    /// Where channels that are followed stand, in the order they are named.
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
+
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
@@ -127,6 +130,8 @@ pub trait Deliver: Send + Sync {
     fn left(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// What this node caused, followed or not, in the order in which it took effect: of all nodes exactly one hears it.
     fn caused(&self, _change: Change) {}
+    /// The link is back after it was lost: what was published meanwhile may not have been delivered.
+    fn returned(&self) {}
 }
 
 /// The engine's word that it took a draft.

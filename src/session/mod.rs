@@ -117,6 +117,7 @@ pub struct Session {
     lane: Lane,
     generation: u64,
     since: Instant,
+    /// In order of the channels' names.
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
     /// Channels whose members the client is to be told anew.
@@ -137,8 +138,6 @@ struct Followed {
     /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
     present: Option<Box<Present>>,
     subscription: Subscription,
-    /// From where it went live.
-    from: channel::Position,
     /// When it was joined, in milliseconds since the Unix epoch.
     since: u64,
 }

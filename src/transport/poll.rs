@@ -283,7 +283,7 @@ impl Polled {
             match self.outbox.take_signal() {
                 Some(Signal::Close(close)) => self.end(&close),
                 Some(Signal::Reconnect { after }) => (self.come_back, self.is_over) = (Some(after), true),
-                Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                Some(Signal::CatchUpAgain(hole)) => self.waiting.push_front(Work::CatchUpAgain(hole)),
                 Some(Signal::ListAgain(channel)) => self.waiting.push_front(Work::ListAgain(channel)),
                 None if !is_busy => return,
                 None => {}

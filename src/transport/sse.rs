@@ -212,7 +212,7 @@ impl EventStream {
         match signal {
             Signal::Close(close) => self.end(&close),
             Signal::Reconnect { after } => self.send_away(after),
-            Signal::CatchUpAgain(channel) => self.do_soon(Work::CatchUpAgain(channel)),
+            Signal::CatchUpAgain(hole) => self.do_soon(Work::CatchUpAgain(hole)),
             Signal::ListAgain(channel) => self.do_soon(Work::ListAgain(channel)),
         }
     }

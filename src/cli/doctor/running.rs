@@ -16,6 +16,8 @@ use crate::config::Config;
 
 /// Only the API can publish here where no rule covers it, so no client ever sees it.
 const CHANNEL: &str = "outrigger.doctor";
+/// The metric of the circuit breaker when it lets nothing through.
+const BREAKER_OPEN: f64 = 2.0;
 /// Descriptors a node needs besides those of clients and backends.
 const OWN_DESCRIPTORS: f64 = 64.0;
 
@@ -141,14 +143,14 @@ async fn publish_and_hear(reader: &Node, pusher: &Node) -> Result<(f64, f64), Er
     Ok((taken, begun.elapsed().as_secs_f64()))
 }
 
-/// The ledger, and the descriptors.
+/// The ledger, the notices, and the descriptors.
 pub(super) async fn metrics(node: &Node, config: &Config) -> Vec<Finding> {
     let read = async {
         let response = node.call(Method::GET, "/metrics", Bytes::new()).await?;
         node::text(response.into_body()).await
     };
     match timeout(PATIENCE, read).await {
-        Ok(Ok(text)) => vec![ledger(&text), descriptors(&text, config)],
+        Ok(Ok(text)) => vec![ledger(&text), notices(&text), descriptors(&text, config)],
         Ok(Err(error)) => vec![Finding::failed("ledger", error.to_string(), "see its log")],
         Err(_) => vec![Finding::failed("ledger", "no metrics in time", "see its log")],
     }
@@ -163,6 +165,21 @@ fn ledger(metrics: &str) -> Finding {
         true => Finding::ok("ledger", found),
         false => {
             Finding::failed("ledger", format!("does not add up: {found}"), "report it: this is a mistake in Outrigger")
+        }
+    }
+}
+
+fn notices(metrics: &str) -> Finding {
+    if sum(metrics, "outrigger_webhook_breaker_state") >= Some(BREAKER_OPEN) {
+        let found =
+            "the circuit breaker is open: the backend does not answer its webhooks, and is left alone for a while";
+        return Finding::failed("notices", found, "see the backend's log, and the node's");
+    }
+    match sum(metrics, "outrigger_dead_letters").unwrap_or_default() {
+        0.0 => Finding::ok("notices", "none was given up"),
+        dead => {
+            let fix = "see why with GET /webhooks/dead, then POST /webhooks/dead/replay";
+            Finding::warning("notices", format!("{dead} were given up and are kept"), fix)
         }
     }
 }
@@ -226,6 +243,16 @@ outrigger_process_max_fds 1024
         assert_eq!(ledger(METRICS), Finding::ok("ledger", "10 expected = 6 flushed + 1 queued + 3 dropped"));
         let wrong = ledger(&METRICS.replace("queued 1", "queued 2"));
         assert!(wrong.to_string().starts_with("FAILED   ledger         does not add up: 10 expected = "), "{wrong}");
+    }
+
+    #[test]
+    fn notices_that_were_given_up_are_a_warning_and_a_backend_left_alone_is_a_failure() {
+        assert_eq!(notices(METRICS), Finding::ok("notices", "none was given up"));
+        assert!(
+            notices("outrigger_dead_letters 3\n").to_string().starts_with("warning  notices        3 were given up")
+        );
+        assert!(notices("outrigger_webhook_breaker_state 2\n").to_string().starts_with("FAILED"));
+        assert!(notices("outrigger_webhook_breaker_state 0\n").to_string().starts_with("ok"));
     }
 
     #[test]

@@ -209,6 +209,10 @@ impl Broker for Disk {
         self.memory.history(channel, since, limit, retention)
     }
 
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        self.memory.heads(channels)
+    }
+
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         let channel = channel.clone();
         Box::pin(async move {

@@ -101,7 +101,7 @@ impl Client {
         }));
         present.go_on();
         self.pause().await;
-        subscribed.subscription.go_live(subscribed.position.seq);
+        subscribed.subscription.go_live(subscribed.position);
         self.following = Some((present, subscribed.subscription));
     }
 
