@@ -21,11 +21,14 @@ async function ledger(options, path, context) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Pushes all the while something happens. */
+/** Pushes all the while something happens, within what the history holds. */
 async function meanwhile(it, happens) {
   let isOver = false;
   const pushing = (async () => {
-    while (!isOver) await it.push();
+    while (!isOver) {
+      await it.push();
+      await pause(5);
+    }
   })();
   try {
     await happens();
@@ -170,13 +173,14 @@ await promise('the laptop sleeps: its network stands still until the server has 
   await it.page.close();
 });
 
-for (const [how, signal] of [['drained', 'SIGTERM'], ['killed', 'SIGKILL']]) {
-  await promise(`Outrigger is ${how} and started again under the page: nothing is lost`, async () => {
-    const it = await ledger();
+for (const [how, signal, transport] of [
+  ['drained', 'SIGTERM', 'websocket'], ['drained', 'SIGTERM', 'sse'], ['drained', 'SIGTERM', 'poll'], ['killed', 'SIGKILL', 'websocket'],
+]) {
+  await promise(`Outrigger is ${how} and started again under the page (${transport}): nothing is lost`, async () => {
+    const it = await ledger({ transports: [transport] });
     const { connectionId } = await it.status();
     await it.push(20);
     await stage.stop(signal);
-    await it.becomes('reconnecting');
     await stage.start();
     await it.push(20);
     await it.returns(connectionId);
