@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Gap, Message } from '../src/protocol.ts';
-import { clientOf, listenTo } from './client.ts';
+import { clientOf, following } from './client.ts';
 import { ModelServer, pass } from './model.ts';
 
 let server: ModelServer;
@@ -9,15 +8,6 @@ beforeEach(() => {
   server = new ModelServer();
 });
 afterEach(() => vi.useRealTimers());
-
-async function following(name = 'room.5', options = {}) {
-  const client = clientOf(server, options);
-  const room = listenTo(client.live, name);
-  const gaps: Gap[] = [];
-  room.channel.on('gap', (gap) => gaps.push(gap));
-  await pass(1000);
-  return { ...client, ...room, gaps };
-}
 
 const asked = (type: string) => server.commands.filter((it) => it.type === type);
 
@@ -28,7 +18,7 @@ describe('following', () => {
   });
 
   test('it is left with its last listener', async () => {
-    const { channel } = await following();
+    const { channel } = await following(server);
     const other = vi.fn();
     channel.on('message', other);
     channel.off('message', other);
@@ -59,7 +49,7 @@ describe('following', () => {
   });
 
   test('whoever comes again after leaving begins anew', async () => {
-    const { channel, heard } = await following();
+    const { channel, heard } = await following(server);
     server.push('room.5', 1);
     await pass(100);
     channel.unsubscribe();
@@ -73,7 +63,7 @@ describe('following', () => {
   });
 
   test('what a question that was overtaken brings is left aside', async () => {
-    const { channel, heard } = await following();
+    const { channel, heard } = await following(server);
     channel.unsubscribe();
     await pass(1);
     channel.subscribe();
@@ -99,7 +89,7 @@ describe('following', () => {
 
   test('a channel that may not be followed says so, and is asked for again after a reconnect', async () => {
     server.answer = ({ type }) => (type === 'subscribe' ? { type: 'error', code: 'not_allowed', message: 'no', retryable: false } : undefined);
-    const { channel, errors } = await following();
+    const { channel, errors } = await following(server);
     expect([channel.state, errors.map((it: any) => it.code)]).toEqual(['refused', ['not_allowed']]);
     const ready = channel.ready.catch((error) => error.code);
     await pass(100);
@@ -114,13 +104,13 @@ describe('following', () => {
     let left = 2;
     server.answer = ({ type }) =>
       type === 'subscribe' && left-- > 0 ? { type: 'error', code: 'rate_limited', message: 'slow down', retryable: true } : undefined;
-    const { channel, errors } = await following();
+    const { channel, errors } = await following(server);
     await pass(5000);
     expect([channel.state, errors]).toEqual(['subscribed', []]);
   });
 
   test('a backend that takes the client off a channel is obeyed, also after a reconnect', async () => {
-    const { channel } = await following();
+    const { channel } = await following(server);
     const left = vi.fn();
     channel.on('unsubscribed', left);
     server.tellAll({ type: 'unsubscribed', channel: 'room.5', reason: 'backend' });
@@ -131,7 +121,7 @@ describe('following', () => {
   });
 
   test('a backend that puts the client on a channel is heard, and its channel is restored', async () => {
-    const { live } = await following();
+    const { live } = await following(server);
     const heard: unknown[] = [];
     live.on('message', (data) => heard.push(data));
     const { epoch } = server.channel('news');
@@ -146,7 +136,7 @@ describe('following', () => {
   });
 
   test('a message for this user alone is heard by the client', async () => {
-    const { live } = await following();
+    const { live } = await following(server);
     const heard = vi.fn();
     live.on('message', heard);
     server.tellAll({ type: 'message', id: 'd1', data: 'psst', timestamp: 1 });
@@ -155,7 +145,7 @@ describe('following', () => {
   });
 
   test('named events have listeners of their own', async () => {
-    const { channel } = await following();
+    const { channel } = await following(server);
     const paid = vi.fn();
     channel.on('message:paid', paid);
     server.push('room.5', 1);
@@ -168,7 +158,7 @@ describe('following', () => {
     const thrown = vi.fn();
     const { process } = globalThis as any;
     process.on('uncaughtException', thrown);
-    const { channel } = await following();
+    const { channel } = await following(server);
     const second = vi.fn();
     channel.on('message', () => { throw new Error('mine'); }).on('message', second);
     server.push('room.5', 1);
@@ -180,7 +170,7 @@ describe('following', () => {
 
 describe('nothing lost, nothing twice', () => {
   test('what comes again is dropped, by number and by id', async () => {
-    const { heard } = await following();
+    const { heard } = await following(server);
     const first = server.push('room.5', 1);
     server.tellAll(first);
     server.tellAll({ ...first, seq: 2 });
@@ -191,7 +181,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('a hole is asked about before anything after it is heard', async () => {
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.push('room.5', 1);
     await pass(100);
     const [session] = server.sessions;
@@ -204,7 +194,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('a hole the server cannot fill is a gap, said once', async () => {
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.push('room.5', 1);
     await pass(100);
     server.channel('room.5').head += 5;
@@ -216,7 +206,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('sparse numbers are no holes where prev says so', async () => {
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.channel('room.5').head = 9;
     server.push('room.5', 'sparse', { prev: 0 });
     await pass(100);
@@ -224,7 +214,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('a message that left this client out leaves no hole', async () => {
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.channel('room.5').head += 1;
     server.tellAll({ type: 'skipped', channel: 'room.5', seq: 1 });
     server.push('room.5', 2);
@@ -235,7 +225,7 @@ describe('nothing lost, nothing twice', () => {
   test('a conflated channel has holes on purpose', async () => {
     server.answer = ({ type, channel }) =>
       type === 'subscribe' ? { type: 'subscribed', epoch: server.channel(channel).epoch, seq: 0, conflated: true } : undefined;
-    const { heard, gaps, channel } = await following();
+    const { heard, gaps, channel } = await following(server);
     for (const it of server.sessions) it.follows.add('room.5');
     server.channel('room.5').head = 7;
     server.push('room.5', 'latest');
@@ -244,7 +234,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('a gap the server tells of is passed on, and the position goes on from there', async () => {
-    const { live, gaps, channel } = await following();
+    const { live, gaps, channel } = await following(server);
     const all = vi.fn();
     live.on('gap', all);
     const { epoch } = server.channel('room.5');
@@ -256,7 +246,7 @@ describe('nothing lost, nothing twice', () => {
 
   test('more than the history holds is a gap', async () => {
     server.history = 2;
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.cut();
     for (let n = 0; n < 3; n += 1) server.push('room.5', n);
     await pass(2000);
@@ -266,7 +256,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('a server that forgot everything is a gap, and its old messages are not heard again', async () => {
-    const { heard, gaps } = await following();
+    const { heard, gaps } = await following(server);
     server.push('room.5', 1, { id: 'order-1' });
     await pass(100);
     server.restart();
@@ -278,7 +268,7 @@ describe('nothing lost, nothing twice', () => {
   });
 
   test('an erased message keeps its place', async () => {
-    const { heard } = await following();
+    const { heard } = await following(server);
     server.push('room.5', null, { erased: true });
     server.push('room.5', 2);
     await pass(100);
@@ -304,7 +294,7 @@ describe('reading in a loop', () => {
   });
 
   test('a reader that does not keep up is told how many it missed', async () => {
-    const { channel } = await following();
+    const { channel } = await following(server);
     const reader = channel[Symbol.asyncIterator]();
     for (let n = 0; n < 1003; n += 1) server.push('room.5', n);
     await pass(100);
@@ -314,7 +304,7 @@ describe('reading in a loop', () => {
   });
 
   test('the loop ends with the channel, after what has come', async () => {
-    const { channel } = await following();
+    const { channel } = await following(server);
     const reader = channel[Symbol.asyncIterator]();
     server.push('room.5', 'last');
     await pass(100);
@@ -331,189 +321,5 @@ describe('reading in a loop', () => {
     const outcome = next.catch((error) => error.code);
     await pass(200);
     expect(await outcome).toBe('not_allowed');
-  });
-});
-
-describe('publishing', () => {
-  test('the acknowledgement says where it is', async () => {
-    const { channel, heard } = await following();
-    const ack = channel.publish({ text: 'hi' }, { event: 'said', id: 'mine' });
-    await pass(100);
-    expect(await ack).toMatchObject({ id: 'mine', seq: 1 });
-    expect([heard, asked('publish')[0].event]).toEqual([[{ text: 'hi' }], 'said']);
-  });
-
-  test('what is published before there is a connection is sent with it', async () => {
-    const { live } = clientOf(server);
-    const ack = live.channel('room.5').publish('early');
-    await pass(200);
-    expect((await ack).seq).toBe(1);
-  });
-
-  test('after a loss it is sent again under the same id, and published once', async () => {
-    const { channel, heard } = await following();
-    const ack = channel.publish('once');
-    await pass(25); // It arrived; its answer is on the way.
-    server.cut();
-    await pass(2000);
-    expect((await ack).seq).toBe(1);
-    expect([heard, new Set(asked('publish').map((it) => it.id)).size, asked('publish').length]).toEqual([['once'], 1, 2]);
-  });
-
-  test('a refusal rejects, in the words of the backend', async () => {
-    server.answer = ({ type }) => (type === 'publish' ? { type: 'error', code: 'invalid', message: 'mind your words', retryable: false } : undefined);
-    const { channel, errors } = await following();
-    const refused = channel.publish('rude').catch((error) => error);
-    await pass(100);
-    expect(await refused).toMatchObject({ code: 'invalid', message: 'mind your words', channel: 'room.5', retryable: false });
-    expect(errors).toEqual([]);
-  });
-
-  test('a refusal for now is tried again', async () => {
-    let left = 2;
-    server.answer = ({ type }) => (type === 'publish' && left-- > 0 ? { type: 'error', code: 'rate_limited', message: '', retryable: true } : undefined);
-    const { channel } = await following();
-    const ack = channel.publish('patient');
-    await pass(5000);
-    expect((await ack).seq).toBe(1);
-  });
-
-  test('the queue has an end, and says so', async () => {
-    const { live } = clientOf(server, { queue: 2 });
-    server.blocked.add('websocket').add('sse').add('poll');
-    const outcomes = [1, 2, 3].map((n) => live.channel('a').publish(n).catch((error) => error.code));
-    await pass(10);
-    expect(await outcomes[2]).toBe('queue_full');
-    await pass(61_000);
-    expect(await Promise.all(outcomes)).toEqual(['timeout', 'timeout', 'queue_full']);
-  });
-
-  test('one that is too large for the server is not sent for ever', async () => {
-    const { channel } = await following();
-    server.answer = ({ type, data }) => {
-      if (type === 'publish' && data.length > 10) queueMicrotask(() => server.close(1009, 'Message too large'));
-      return type === 'publish' && data.length > 10 ? { type: 'ignored' } : undefined;
-    };
-    const large = channel.publish('x'.repeat(100)).catch((error) => error.code);
-    const small = channel.publish('small');
-    await pass(3000);
-    expect([await large, (await small).seq]).toEqual(['too_large', 1]);
-  });
-
-  test.each(['sse', 'poll'] as const)('over %s it is the same', async (transport) => {
-    const { channel, heard } = await following('room.5', { transports: [transport] });
-    const ack = channel.publish('hi');
-    await pass(200);
-    expect([(await ack).seq, heard]).toEqual([1, ['hi']]);
-  });
-
-  test('close() rejects what waits', async () => {
-    const { live, channel } = await following();
-    const outcome = channel.publish('late').catch((error) => error.code);
-    live.close();
-    expect(await outcome).toBe('closed');
-  });
-});
-
-describe('history and presence', () => {
-  test.each(['websocket', 'sse', 'poll'] as const)('the past is answered over %s', async (transport) => {
-    const { channel } = await following('room.5', { transports: [transport] });
-    server.push('room.5', 1);
-    const history = channel.history({ limit: 10 });
-    await pass(200);
-    expect((await history).messages.map((it: Message) => it.data)).toEqual([1]);
-  });
-
-  test('a question without a connection is refused at once, and one that a loss overtakes too', async () => {
-    const { live, channel } = await following();
-    const idle = clientOf(server).live.channel('a').history().catch((error) => error.code);
-    expect(await idle).toBe('offline');
-    const lost = channel.history().catch((error) => error.code);
-    server.cut();
-    expect(await lost).toBe('offline');
-    live.close();
-  });
-
-  test('members are kept current, over reconnects too', async () => {
-    server.presence = true;
-    server.channel('room.5').members.set('1', { userId: '1' });
-    const { channel, live } = await following();
-    const changes: string[][] = [];
-    const told: string[] = [];
-    channel.presence
-      .on('change', (members) => changes.push([...members.keys()]))
-      .on('joined', ({ userId }) => told.push(`+${userId}`))
-      .on('left', ({ userId }) => told.push(`-${userId}`));
-    expect([...channel.presence.members.keys()]).toEqual(['1']);
-    server.tellAll({ type: 'joined', channel: 'room.5', userId: '2', info: { name: 'Two' } });
-    server.tellAll({ type: 'left', channel: 'room.5', userId: '1' });
-    await pass(100);
-    expect(channel.presence.members.get('2')).toEqual({ userId: '2', info: { name: 'Two' } });
-    server.channel('room.5').members.clear();
-    server.channel('room.5').members.set('3', { userId: '3' });
-    server.cut();
-    await pass(2000);
-    expect(changes).toEqual([['1', '2'], ['2'], ['3']]);
-    expect(told).toEqual(['+2', '-1', '-2', '+3']);
-    const asked = channel.presence.get();
-    await pass(100);
-    expect(await asked).toMatchObject({ members: [{ userId: '3' }], total: 1 });
-    live.close();
-  });
-
-  test('who is there already is only known better, and who is gone already is not missed', async () => {
-    server.presence = true;
-    const { channel } = await following();
-    const told: string[] = [];
-    channel.presence.on('joined', ({ userId }) => told.push(`+${userId}`)).on('left', ({ userId }) => told.push(`-${userId}`));
-    server.tellAll({ type: 'joined', channel: 'room.5', userId: '1' });
-    server.tellAll({ type: 'joined', channel: 'room.5', userId: '1', info: 'new' });
-    server.tellAll({ type: 'left', channel: 'room.5', userId: '9' });
-    await pass(100);
-    expect([told, channel.presence.members.get('1')!.info]).toEqual([['+1'], 'new']);
-  });
-
-  test('a crowd is counted, not named', async () => {
-    server.presence = true;
-    server.channel('room.5').members.set('1', { userId: '1' });
-    const { channel } = await following();
-    const changes: [number, number][] = [];
-    const { presence } = channel;
-    presence.on('change', (members) => changes.push([members.size, presence.total]));
-    server.tellAll({ type: 'members', channel: 'room.5', total: 1001 });
-    server.tellAll({ type: 'members', channel: 'room.5', total: 2, members: [{ userId: '1' }, { userId: '2' }] });
-    await pass(100);
-    expect(changes).toEqual([[0, 1001], [2, 2]]);
-  });
-
-  test('listening for members alone follows the channel, and listening no more leaves it', async () => {
-    const { live } = clientOf(server);
-    const handler = vi.fn();
-    const { presence } = live.channel('room.6');
-    presence.on('joined', handler);
-    await pass(100);
-    expect(live.channel('room.6').state).toBe('subscribed');
-    presence.off('joined', handler);
-    await pass(100);
-    expect(live.channel('room.6').state).toBe('idle');
-  });
-
-  test('an engine that is out of reach and back is told of', async () => {
-    const { live } = await following();
-    const told: string[] = [];
-    live.on('degraded', () => told.push('degraded')).on('restored', () => told.push('restored'));
-    server.tellAll({ type: 'degraded', timestamp: 1 });
-    server.tellAll({ type: 'restored', timestamp: 2 });
-    await pass(100);
-    expect(told).toEqual(['degraded', 'restored']);
-  });
-
-  test('what was refused is asked for again with a new token', async () => {
-    server.answer = ({ type }) => (type === 'subscribe' ? { type: 'error', code: 'not_allowed', message: '', retryable: false } : undefined);
-    const { channel } = await following('room.5', { getToken: () => 't' });
-    server.answer = undefined;
-    server.tellAll({ type: 'expiring', expiresAt: 1 });
-    await pass(500);
-    expect(channel.state).toBe('subscribed');
   });
 });
