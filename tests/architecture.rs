@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &str)] = &[
     ("cli", "app config demo auth backend channel server"),
     ("demo", ""),
-    ("app", "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook"),
+    (
+        "app",
+        "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook",
+    ),
     ("config", "backend channel server"),
     ("routes", "admin api backend proxy transport webhook"),
     ("transport", "session hub protocol channel peer"),
