@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod explain;
 mod operate;
 mod poll;
 mod proxy;

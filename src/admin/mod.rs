@@ -44,6 +44,16 @@ pub struct Admin {
     registry: Arc<Registry>,
 }
 
+/// The paths of the operator, and the methods each has.
+const ROUTES: [(&str, &str); 6] = [
+    ("/healthz", "GET, HEAD"),
+    ("/readyz", "GET, HEAD"),
+    ("/metrics", "GET"),
+    ("/config", "GET"),
+    ("/reload", "POST"),
+    ("/drain", "POST"),
+];
+
 impl Admin {
     pub fn new(operator: Arc<dyn Operator>, registry: Arc<Registry>) -> Self {
         Self { operator, registry }
@@ -76,7 +86,7 @@ impl Admin {
             (&Method::POST, "/reload") => match self.operator.authorize(request.headers()) {
                 Ok(()) => match self.operator.reload(has("dry_run=true")).await {
                     Ok(report) => json(StatusCode::OK, &report),
-                    Err(report) => json(StatusCode::UNPROCESSABLE_ENTITY, &report),
+                    Err(report) => problem(StatusCode::UNPROCESSABLE_ENTITY, &report),
                 },
                 Err((status, why)) => denied(status, &why),
             },
@@ -84,7 +94,7 @@ impl Admin {
                 self.operator.drain();
                 json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
             }),
-            _ => return None,
+            (_, path) => method_not_allowed(ROUTES.iter().find(|(it, _)| *it == path)?.1),
         };
         Some(answer)
     }
@@ -102,16 +112,29 @@ impl Admin {
 }
 
 fn denied(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
-    let problem = serde_json::json!({
+    let told = serde_json::json!({
         "title": "A key with the scope `admin` is needed",
         "status": status.as_u16(),
         "detail": why,
     });
-    let mut response = json(status, &problem);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    let mut response = problem(status, &told);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    response
+}
+
+fn method_not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let told = serde_json::json!({ "title": "This method is not for this path", "status": status.as_u16() });
+    let mut response = problem(status, &told);
+    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn problem(status: StatusCode, told: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = json(status, told);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
 

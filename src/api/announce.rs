@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
-use crate::channel::{ChannelName, Data, Draft, unique_id};
+use crate::channel::{ChannelName, Data, Draft, MAX_DEPTH, depth, unique_id};
 use crate::drain::{Draining, Holds};
 use crate::hub::{Hub, Rules};
 use crate::protocol::compact;
@@ -226,6 +226,10 @@ impl Copy {
         };
         if json.len() > self.terms.max_publication {
             self.announcer.give_up::<()>("too_large", "the data is larger than realtime.max_publication");
+            return;
+        }
+        if depth(json) > MAX_DEPTH {
+            self.announcer.give_up::<()>("too_deep", "the data is nested too deeply for its subscribers");
             return;
         }
         let data = Data::Json(compact(json));

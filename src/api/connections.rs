@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Body, BoxError, Problem, Query};
+use super::{Body, BoxError, Problem, Query, Settings, describe};
 use crate::channel::{ChannelName, ConnectionId};
-use crate::hub::{Hub, Known, Outbox, Signal};
-use crate::protocol::{Close, Format};
+use crate::hub::{Hub, Outbox, Signal};
+use crate::protocol::Close;
 
 const MOST: usize = 1000;
 /// A code and a reason fit many times.
@@ -21,45 +21,53 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 pub(super) async fn list(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
     let user = query.get("user");
+    let is_wanted = filter(query)?;
     let directory = hub.directory();
-    let found: Vec<ConnectionId> = match (query.get("channel"), &user) {
+    let found: Vec<Arc<Outbox>> = match (query.get("channel"), &user) {
         (Some(channel), _) => {
             let channel = ChannelName::parse(&channel).map_err(|error| Problem::bad_request(error.to_string()))?;
-            hub.followers(&channel).await
+            let followers = hub.followers(&channel).await;
+            followers.into_iter().filter_map(|id| directory.connection(id)).collect()
         }
-        (None, Some(user)) => directory.user(user).iter().map(|it| it.id).collect(),
-        (None, None) => directory.all().iter().map(|it| it.id).collect(),
+        (None, Some(user)) => directory.user(user),
+        (None, None) => directory.all(),
     };
-    let is_meant = |it: &Known| user.is_none() || it.user.as_deref() == user.as_deref();
-    let mut known = found.into_iter().filter_map(|id| directory.known(id)).filter(is_meant);
-    let connections: Vec<_> = known.by_ref().take(limit).map(|it| describe(&it)).collect();
-    let total = connections.len() + known.count();
+    let is_of_user = |it: &Outbox| user.is_none() || it.user().as_deref() == user.as_deref();
+    let mut wanted = found.into_iter().filter(|it| is_of_user(it) && is_wanted(it));
+    let connections: Vec<_> = wanted.by_ref().take(limit).map(|it| describe::brief(&it)).collect();
+    let total = connections.len() + wanted.count();
     let answer = json!({ "scope": "node", "total": total, "connections": connections });
     Ok(super::json(StatusCode::OK, &answer))
 }
 
-pub(super) fn one(id: ConnectionId, hub: &Hub) -> Result<Response<Body>, Problem> {
-    let known = hub.directory().known(id).ok_or_else(nobody)?;
-    Ok(super::json(StatusCode::OK, &describe(&known)))
+/// By transport, and by whether they keep up.
+fn filter(query: &Query) -> Result<impl Fn(&Outbox) -> bool, Problem> {
+    let transport = match query.get("transport").as_deref() {
+        None => None,
+        Some(name) => match describe::TRANSPORTS.iter().find(|it| **it == name) {
+            Some(known) => Some(*known),
+            None => return Err(Problem::bad_request("`transport` is websocket, sse or poll")),
+        },
+    };
+    let slow = match query.get("slow").as_deref() {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(Problem::bad_request("`slow` is true or false")),
+    };
+    Ok(move |outbox: &Outbox| {
+        let seen = outbox.seen();
+        transport.is_none_or(|it| describe::transport(seen.format) == it) && slow.is_none_or(|it| seen.is_slow() == it)
+    })
+}
+
+pub(super) async fn one(id: ConnectionId, hub: &Hub, settings: &Settings) -> Result<Response<Body>, Problem> {
+    let outbox = hub.directory().connection(id).ok_or_else(nobody)?;
+    Ok(super::json(StatusCode::OK, &describe::whole(&outbox, hub, &settings.rules).await))
 }
 
 fn nobody() -> Problem {
     Problem::not_found("no such connection on this node")
-}
-
-fn describe(it: &Known) -> Value {
-    json!({
-        "id": it.outbox.id.to_string(),
-        "user": it.user.as_deref(),
-        "transport": match it.outbox.format() {
-            Format::WebSocketJson | Format::WebSocketJsonDeflate | Format::WebSocketMsgpack => "websocket",
-            Format::EventStream | Format::EventStreamMany => "sse",
-            Format::Poll => "poll",
-        },
-        "connectedAt": it.since,
-        "outboxBytes": it.outbox.backlog(),
-        "dropped": it.outbox.dropped(),
-    })
 }
 
 /// How a connection is to end.

@@ -1,5 +1,6 @@
 //! Channels as this node sees them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
@@ -18,19 +19,21 @@ const MOST: usize = 1000;
 #[derive(Serialize)]
 struct Channel {
     channel: ChannelName,
-    /// Of this node.
+    /// Of this node; 0 for one that is only remembered.
     subscribers: u32,
 }
 
-pub(super) fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
+/// Those that somebody of this node follows, and those the engine remembers.
+pub(super) async fn channels(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
     let prefix = query.get("prefix").unwrap_or_default();
     // One more than asked for tells whether there are more.
-    let mut channels = hub.channels(&prefix, limit + 1);
-    let is_cut = channels.len() > limit;
-    channels.truncate(limit);
-    let channels: Vec<_> =
-        channels.into_iter().map(|(channel, subscribers)| Channel { channel, subscribers }).collect();
+    let remembered = hub.remembered(&prefix, limit + 1).await.map_err(away)?;
+    let mut all: BTreeMap<ChannelName, u32> = remembered.into_iter().map(|it| (it, 0)).collect();
+    all.extend(hub.channels(&prefix, limit + 1));
+    let is_cut = all.len() > limit;
+    let one = |(channel, subscribers)| Channel { channel, subscribers };
+    let channels: Vec<_> = all.into_iter().take(limit).map(one).collect();
     Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "channels": channels, "truncated": is_cut })))
 }
 
@@ -94,6 +97,6 @@ pub(super) async fn delete_history(channel: &ChannelName, hub: &Hub) -> Result<R
     Ok(super::json(StatusCode::OK, &json!({ "channel": channel })))
 }
 
-fn away(error: Error) -> Problem {
+pub(super) fn away(error: Error) -> Problem {
     Problem::unavailable(error.to_string())
 }

@@ -4,6 +4,8 @@
 mod announce;
 mod body;
 mod connections;
+mod describe;
+mod explain;
 mod inspect;
 mod metrics;
 mod problem;
@@ -12,6 +14,7 @@ mod receipt;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
+use crate::webhook::Event;
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -38,6 +42,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Settings {
     pub keys: ApiKeys,
     pub rules: Arc<Rules>,
+    /// What the backend is asked about.
+    pub asked: Vec<Event>,
     /// The largest publication, in bytes.
     pub max_publication: usize,
 }
@@ -63,6 +69,7 @@ enum Route {
     Connection(ConnectionId),
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
+    Explain,
     OpenApi,
     Index,
 }
@@ -81,8 +88,9 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("DELETE", "/channels/{channel}/history", Some(Scope::Admin)),
     ("GET", "/connections", Some(Scope::Read)),
     ("GET", "/connections/{id}", Some(Scope::Read)),
-    ("POST", "/connections/{id}/disconnect", Some(Scope::Admin)),
-    ("POST", "/users/{id}/disconnect", Some(Scope::Admin)),
+    ("POST", "/connections/{id}/disconnect", Some(Scope::Push)),
+    ("POST", "/users/{id}/disconnect", Some(Scope::Push)),
+    ("GET", "/explain", Some(Scope::Read)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -108,6 +116,7 @@ impl Route {
             ("GET", ["connections", id]) => Self::Connection(connection(id)?),
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
+            ("GET", ["explain"]) => Self::Explain,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
@@ -116,8 +125,9 @@ impl Route {
 
     fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Push => Some(Scope::Push),
-            Self::DeleteHistory(_) | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Admin),
+            // A backend that may speak to a client may also send it away.
+            Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
+            Self::DeleteHistory(_) => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -165,12 +175,13 @@ impl Api {
         match route {
             Route::Push => push::push(request, &query, self, settings).await,
             Route::Tail => tail::tail(&query, &self.hub, settings).await,
-            Route::Channels => inspect::channels(&query, &self.hub),
+            Route::Channels => inspect::channels(&query, &self.hub).await,
             Route::Channel(channel) => inspect::channel(&channel, &self.hub, settings).await,
             Route::History(channel) => inspect::history(&channel, &query, &self.hub, settings).await,
             Route::DeleteHistory(channel) => inspect::delete_history(&channel, &self.hub).await,
             Route::Connections => connections::list(&query, &self.hub).await,
-            Route::Connection(id) => connections::one(id, &self.hub),
+            Route::Connection(id) => connections::one(id, &self.hub, settings).await,
+            Route::Explain => explain::explain(&query, &self.hub, settings).await,
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
             Route::OpenApi => Ok(text(OPENAPI)),

@@ -12,7 +12,7 @@ use crate::auth::ApiKey;
 use crate::channel::{Draft, Pattern, Position, Retention};
 use crate::drain::Drain;
 use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
-use crate::hub::{Access, Directory, Listed, Outbox, Publish, Rule, Subscription, WhenSlow};
+use crate::hub::{Access, Directory, Listed, Outbox, Owner, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
 
@@ -62,6 +62,7 @@ impl Bench {
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
             rules: Arc::new(Rules::new(vec![rule])),
+            asked: vec![Event::Publish],
             max_publication: MAX_PUBLICATION,
         };
         Self {
@@ -156,7 +157,7 @@ pub(super) struct Client {
 
 impl Client {
     pub fn listed(mut self, directory: &Arc<Directory>, user: &str) -> Self {
-        self._listed = Some(directory.list(&self.outbox, Some(user.into())));
+        self._listed = Some(directory.list(&self.outbox, Owner::new(Some(user.into()), [127, 0, 0, 1].into(), None)));
         self
     }
 

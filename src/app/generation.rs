@@ -94,6 +94,7 @@ impl Generation {
             api: Arc::new(api::Settings {
                 keys: ApiKeys::build(&settings::api_keys(&config))?,
                 rules,
+                asked: settings::webhooks(&config).map(|it| it.events).unwrap_or_default(),
                 max_publication: config.realtime.max_publication.0.0,
             }),
             deflate: settings::deflate(&config),

@@ -2,16 +2,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::channel::{ChannelName, InvalidPattern, Pattern};
+use crate::channel::{ChannelName, Grant, InvalidPattern, Pattern};
 
 /// The channels somebody was granted, apart from what the rules give everybody.
 ///
 /// One is kept per connection: without patterns it owns nothing, and clones share their patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    subscribe: Option<Arc<[Pattern]>>,
-    publish: Option<Arc<[Pattern]>>,
-}
+pub struct Grants(Option<Arc<[Grant]>>);
 
 /// Patterns of one kind in one token or verdict: each is tried at every subscribe.
 pub const MAX_PATTERNS: usize = 100;
@@ -43,48 +40,44 @@ impl Grants {
 
     /// What a token says: `channels` gives both rights, `claimed` adds to one of them.
     pub(super) fn parse(channels: &[String], claimed: &Claimed) -> Result<Self, InvalidGrants> {
-        let both = patterns(channels, &[])?;
-        Ok(Self {
-            subscribe: joined(&both, channels, &claimed.subscribe)?,
-            publish: joined(&both, channels, &claimed.publish)?,
-        })
+        let Claimed { subscribe, publish } = claimed;
+        if channels.len() + subscribe.len().max(publish.len()) > MAX_PATTERNS {
+            return Err(InvalidGrants::TooMany);
+        }
+        let each = |texts: &[String], subscribe, publish| {
+            let grant = |text: &String| Ok(Grant { pattern: Pattern::parse(text)?, subscribe, publish });
+            texts.iter().map(grant).collect::<Result<Vec<_>, InvalidPattern>>()
+        };
+        let all = [each(channels, true, true)?, each(subscribe, true, false)?, each(publish, false, true)?].concat();
+        Ok(Self::from((!all.is_empty()).then(|| all.into())))
     }
 
     pub fn may_subscribe(&self, channel: &ChannelName, user: Option<&str>) -> bool {
-        includes(self.subscribe.as_deref(), channel, user)
+        self.list().iter().any(|it| it.subscribe && it.covers(channel, user))
     }
 
     pub fn may_publish(&self, channel: &ChannelName, user: Option<&str>) -> bool {
-        includes(self.publish.as_deref(), channel, user)
+        self.list().iter().any(|it| it.publish && it.covers(channel, user))
+    }
+
+    pub fn list(&self) -> &[Grant] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The list itself, for whoever keeps it longer.
+    pub fn shared(&self) -> Option<Arc<[Grant]>> {
+        self.0.clone()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.subscribe.is_none() && self.publish.is_none()
+        self.0.is_none()
     }
 }
 
-/// Shares `both` where nothing is added to it.
-fn joined(
-    both: &Option<Arc<[Pattern]>>,
-    channels: &[String],
-    more: &[String],
-) -> Result<Option<Arc<[Pattern]>>, InvalidGrants> {
-    if more.is_empty() { Ok(both.clone()) } else { patterns(channels, more) }
-}
-
-fn patterns(channels: &[String], more: &[String]) -> Result<Option<Arc<[Pattern]>>, InvalidGrants> {
-    match channels.len() + more.len() {
-        0 => Ok(None),
-        1..=MAX_PATTERNS => {
-            let parsed = channels.iter().chain(more).map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?;
-            Ok(Some(parsed))
-        }
-        _ => Err(InvalidGrants::TooMany),
+impl From<Option<Arc<[Grant]>>> for Grants {
+    fn from(list: Option<Arc<[Grant]>>) -> Self {
+        Self(list)
     }
-}
-
-fn includes(patterns: Option<&[Pattern]>, channel: &ChannelName, user: Option<&str>) -> bool {
-    patterns.is_some_and(|all| all.iter().any(|pattern| pattern.matches(channel, user)))
 }
 
 #[cfg(test)]

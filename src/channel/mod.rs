@@ -6,16 +6,21 @@
 //! | channel | a name that publications go to and clients follow; it needs no creation |
 //! | draft | what somebody wants to publish: no number yet |
 //! | publication | a draft that was taken: it has an `epoch`, a `seq`, an `id` and a time |
+//! | grant | channels that somebody was given, and for what |
 //! | position | the `epoch` and `seq` (and `id`) of the last publication somebody has |
 //! | retention | how many publications a channel keeps, and for how long |
 
+mod grant;
 mod name;
 mod pattern;
 mod publication;
 
+pub use grant::Grant;
 pub use name::{ChannelName, InvalidName};
 pub use pattern::{InvalidPattern, Pattern};
-pub use publication::{ConnectionId, Data, Draft, Epoch, Position, Publication, Retention, unique_id};
+pub use publication::{
+    ConnectionId, Data, Draft, Epoch, MAX_DEPTH, Position, Publication, Retention, depth, unique_id,
+};
 
 /// Milliseconds since the Unix epoch: the `timestamp` of everything a client hears.
 pub fn now() -> u64 {

@@ -20,6 +20,9 @@ enum Segment {
     Rest,
 }
 
+/// A segment too many or too few counts as so many letters.
+const SEGMENT_AWAY: usize = 2;
+
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
@@ -78,6 +81,21 @@ impl Pattern {
             }
         }
         names.next().is_none()
+    }
+
+    /// How many letters and segments a name is away from one that the pattern covers for somebody.
+    pub fn distance(&self, channel: &ChannelName) -> usize {
+        let mut names = channel.as_str().split('.');
+        let mut distance = 0;
+        for segment in &self.segments {
+            distance += match (segment, names.next()) {
+                (Segment::Rest, Some(_)) => return distance,
+                (_, None) => SEGMENT_AWAY,
+                (Segment::Literal(text), Some(name)) => strsim::damerau_levenshtein(text, name),
+                (Segment::One | Segment::User, Some(_)) => 0,
+            };
+        }
+        distance + names.count() * SEGMENT_AWAY
     }
 
     pub fn as_str(&self) -> &str {
@@ -149,6 +167,18 @@ mod tests {
         assert!(!matches("user.{user}.**", "user.42.mail", None));
         assert!(!matches("user.{user}", "user.a.b", Some("a.b")));
         assert!(!matches("user.{user}", "user.7", Some("*")));
+    }
+
+    #[test]
+    fn a_name_is_as_far_from_a_pattern_as_it_takes_to_correct_it() {
+        let distance = |pattern: &str, channel: &str| {
+            Pattern::parse(pattern).unwrap().distance(&ChannelName::parse(channel).unwrap())
+        };
+        assert_eq!(distance("room.*", "room.5"), 0);
+        assert_eq!(distance("room.*", "rom.5"), 1);
+        assert_eq!(distance("room.*", "room"), 2);
+        assert_eq!(distance("room.*", "room.5.typing"), 2);
+        assert_eq!(distance("user.{user}.**", "usr.42.mail.new"), 1);
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub enum Data {
     Binary(Bytes),
 }
 
+/// The deepest data that every subscriber and backend can read: Ruby's parser takes 100 levels, and a webhook adds its own.
+pub const MAX_DEPTH: usize = 96;
+
 impl Data {
     pub fn len(&self) -> usize {
         match self {
@@ -26,6 +29,25 @@ impl Data {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// How deep valid JSON is nested.
+pub fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            b'"' if !escaped => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = in_string && !escaped && byte == b'\\';
+    }
+    deepest
 }
 
 /// What somebody wants published. The engine turns it into a [`Publication`].

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Owner};
 use crate::channel::ConnectionId;
 
 /// All connections of this node.
@@ -12,57 +12,43 @@ pub struct Directory(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    connections: HashMap<ConnectionId, Known>,
+    connections: HashMap<ConnectionId, Arc<Outbox>>,
     users: HashMap<Arc<str>, Vec<ConnectionId>>,
-}
-
-/// What is known of a connection from outside.
-#[derive(Clone, Debug)]
-pub struct Known {
-    pub outbox: Arc<Outbox>,
-    pub user: Option<Arc<str>>,
-    /// When it came, in milliseconds since the Unix epoch.
-    pub since: u64,
 }
 
 /// A connection's place in the directory; dropping it takes the connection out.
 #[derive(Debug)]
 pub struct Listed {
     directory: Arc<Directory>,
-    id: ConnectionId,
-    user: Option<Arc<str>>,
+    outbox: Arc<Outbox>,
 }
 
 impl Directory {
-    pub fn list(self: &Arc<Self>, outbox: &Arc<Outbox>, user: Option<Arc<str>>) -> Listed {
+    pub fn list(self: &Arc<Self>, outbox: &Arc<Outbox>, owner: Owner) -> Listed {
+        let user = owner.user.clone();
+        outbox.belongs_to(owner);
         let mut entries = self.lock();
-        let known = Known { outbox: outbox.clone(), user: user.clone(), since: crate::channel::now() };
-        entries.connections.insert(outbox.id, known);
-        if let Some(user) = &user {
-            entries.users.entry(user.clone()).or_default().push(outbox.id);
+        entries.connections.insert(outbox.id, outbox.clone());
+        if let Some(user) = user {
+            entries.users.entry(user).or_default().push(outbox.id);
         }
         drop(entries);
-        Listed { directory: self.clone(), id: outbox.id, user }
+        Listed { directory: self.clone(), outbox: outbox.clone() }
     }
 
     pub fn connection(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
-        self.lock().connections.get(&id).map(|it| it.outbox.clone())
+        self.lock().connections.get(&id).cloned()
     }
 
     /// Every connection of a user.
     pub fn user(&self, user: &str) -> Vec<Arc<Outbox>> {
         let entries = self.lock();
         let ids = entries.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter_map(|id| entries.connections.get(id).map(|it| it.outbox.clone())).collect()
-    }
-
-    /// The same, and who it is.
-    pub fn known(&self, id: ConnectionId) -> Option<Known> {
-        self.lock().connections.get(&id).cloned()
+        ids.iter().filter_map(|id| entries.connections.get(id).cloned()).collect()
     }
 
     pub fn all(&self) -> Vec<Arc<Outbox>> {
-        self.lock().connections.values().map(|it| it.outbox.clone()).collect()
+        self.lock().connections.values().cloned().collect()
     }
 
     pub fn len(&self) -> usize {
@@ -80,13 +66,14 @@ impl Directory {
 
 impl Drop for Listed {
     fn drop(&mut self) {
+        let user = self.outbox.user();
         let mut entries = self.directory.lock();
-        entries.connections.remove(&self.id);
-        let Some(user) = &self.user else { return };
-        if let Some(ids) = entries.users.get_mut(user) {
-            ids.retain(|it| *it != self.id);
+        entries.connections.remove(&self.outbox.id);
+        let Some(user) = user else { return };
+        if let Some(ids) = entries.users.get_mut(&user) {
+            ids.retain(|it| *it != self.outbox.id);
             if ids.is_empty() {
-                entries.users.remove(user);
+                entries.users.remove(&user);
             }
         }
     }

@@ -39,6 +39,11 @@ pub(super) enum Order {
         channel: ChannelName,
         answer: oneshot::Sender<Vec<ConnectionId>>,
     },
+    /// Somebody wants to know what a connection follows, and where it is still catching up.
+    TellFollowed {
+        outbox: Arc<Outbox>,
+        answer: oneshot::Sender<Vec<(ChannelName, bool)>>,
+    },
 }
 
 /// The queue of one shard. Bounded in bytes by whoever publishes waiting for [`Inbox::room`]; joins and leaves are as

@@ -27,9 +27,9 @@ use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
-pub use directory::{Directory, Known, Listed};
+pub use directory::{Directory, Listed};
 pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox};
+pub use outbox::{Handed, Outbox, Owner, Seen, Sent};
 pub use rules::{Access, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
 pub use wire::{Signal, Wire};
@@ -184,6 +184,21 @@ impl Hub {
             followers.extend(answered.await.unwrap_or_default());
         }
         followers
+    }
+
+    /// What a connection of this node follows, in order of the names, and whether it is still catching up there.
+    pub async fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox_of(outbox.id).push(Order::TellFollowed { outbox: outbox.clone(), answer });
+        // A dropped sender means the shard is gone, and nothing is followed.
+        let mut followed = answered.await.unwrap_or_default();
+        followed.sort_unstable();
+        followed
+    }
+
+    /// Channels the engine remembers, whoever follows them.
+    pub async fn remembered(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        self.broker.channels(prefix, limit).await
     }
 
     /// A stored publication, ready to be encoded.

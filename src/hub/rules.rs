@@ -58,7 +58,19 @@ impl Rules {
     /// The rule of a channel. A `{user}` in a pattern stands for any user's id here, so that a channel has one rule
     /// whoever asks; whether it is the asking client's own is [`Rule::is_open_to`].
     pub fn find(&self, channel: &ChannelName) -> Option<&Rule> {
-        self.0.iter().find(|it| it.pattern.matches_for_somebody(channel))
+        self.place(channel).map(|(_, rule)| rule)
+    }
+
+    /// The same, and where it stands in the file.
+    pub fn place(&self, channel: &ChannelName) -> Option<(usize, &Rule)> {
+        self.0.iter().enumerate().find(|(_, it)| it.pattern.matches_for_somebody(channel))
+    }
+
+    /// For a name that no rule covers: the one that was probably meant.
+    pub fn nearest(&self, channel: &ChannelName) -> Option<&Rule> {
+        let nearest = self.0.iter().min_by_key(|it| it.pattern.distance(channel))?;
+        let length = channel.as_str().len();
+        (nearest.pattern.distance(channel) <= (1 + length / 4).min(length - 1)).then_some(nearest)
     }
 
     /// How much of its past a channel keeps.

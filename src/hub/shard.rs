@@ -132,7 +132,18 @@ impl Shard {
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(followers.iter().map(|it| it.outbox.id).collect());
             }
+            Order::TellFollowed { outbox, answer } => {
+                let _ = answer.send(self.followed(&outbox));
+            }
         }
+    }
+
+    /// Looks through every list of this shard, comparing pointers alone: nobody asks for it often.
+    fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let place = |followers: &[Follower]| {
+            followers.iter().find(|it| Arc::ptr_eq(&it.outbox, outbox)).map(|it| it.held.is_some())
+        };
+        self.channels.iter().filter_map(|(channel, followers)| Some((channel.clone(), place(followers)?))).collect()
     }
 
     /// Takes all leaves of the channel that stand next in one pass: after a restart of a page ten thousand come at once.

@@ -8,12 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Code, Command, Misread, Reference, Reply};
-use crate::channel::{ChannelName, Data, Epoch, Position};
+use crate::channel::{self, ChannelName, Data, Epoch, MAX_DEPTH, Position};
 
 /// The longest `ref`, message id and event name a client may send, in bytes.
 const MAX_WORD: usize = 200;
-/// What every subscriber and backend can read: Ruby's parser takes 100 levels, and a webhook adds its own.
-const MAX_DEPTH: usize = 96;
 /// The most publications one `history` answer holds.
 const MAX_HISTORY: usize = 1000;
 const DEFAULT_HISTORY: usize = 100;
@@ -86,7 +84,7 @@ pub(super) fn decode(text: &[u8], binary: Option<Bytes>) -> Result<Command, Misr
             channel: channel()?,
             data: match (binary, message.data) {
                 (Some(bytes), _) => Data::Binary(bytes),
-                (None, Some(raw)) if depth(raw.get()) > MAX_DEPTH => {
+                (None, Some(raw)) if channel::depth(raw.get()) > MAX_DEPTH => {
                     return Err(misread(Code::BadMessage, format!("`data` is nested deeper than {MAX_DEPTH}")));
                 }
                 (None, Some(raw)) => Data::Json(compact(raw.get())),
@@ -160,25 +158,6 @@ fn word(raw: &RawValue) -> Result<Arc<str>, String> {
 
 pub(super) fn encode(reply: &Reply) -> Vec<u8> {
     serde_json::to_vec(reply).expect("replies hold nothing that JSON cannot")
-}
-
-/// How deep valid JSON is nested.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            b'"' if !escaped => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        escaped = in_string && !escaped && byte == b'\\';
-    }
-    deepest
 }
 
 /// Valid JSON without insignificant white space, so that it is one line of an event stream. Borrows nothing from its

@@ -193,6 +193,7 @@ fn encode_msgpack(message: &Message, data: &Data) -> Vec<u8> {
     let mut fields: rmpv::Value = serde_json::from_slice(&fields).unwrap_or(rmpv::Value::Nil);
     if let rmpv::Value::Map(fields) = &mut fields {
         let data = match data {
+            // Always readable: nothing is taken that is deeper than `channel::MAX_DEPTH`.
             Data::Json(json) => serde_json::from_slice(json).unwrap_or(rmpv::Value::Nil),
             Data::Binary(bytes) => rmpv::Value::Binary(bytes.to_vec()),
         };

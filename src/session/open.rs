@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply};
 use crate::auth::{Identity, Refused};
-use crate::hub::Outbox;
+use crate::hub::{Outbox, Owner};
 use crate::protocol::{Close, Code, Reply};
 use crate::session::limits::Bucket;
 use crate::webhook::{Answer, Connection, Event, Forwarded, Handshake, Question, Refusal, Verdict};
@@ -65,7 +65,7 @@ impl Sessions {
         })?;
         let Admitted { who, forwarded, lane, state, verdict } = admitted;
         Ok(Box::new(Session {
-            _listed: self.hub.directory().list(outbox, who.user.clone()),
+            _listed: self.hub.directory().list(outbox, Owner::new(who.user.clone(), hello.ip, who.grants.shared())),
             _counted: self.metrics.connected(hello.transport),
             shared: self.clone(),
             outbox: outbox.clone(),

@@ -150,6 +150,7 @@ impl Session {
 
     /// Leaves every channel that rules or grants no longer allow.
     pub(super) async fn leave_forbidden(&mut self, policy: &Policy) {
+        self.outbox.grant(self.who.grants.shared());
         let may_stay = |it: &ChannelName| permission::may_stay(&policy.rules, it, &self.who);
         let forbidden: Vec<_> = self.channels().filter(|it| !may_stay(it)).cloned().collect();
         for channel in forbidden {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::push::{self, Push};
 use crate::auth::{Grants, Identity, is_user_id, user_id};
-use crate::channel::{ChannelName, Data};
+use crate::channel::{ChannelName, Data, MAX_DEPTH, depth};
 
 /// What the backend wants done. It was checked whole, so all of it can be applied.
 #[derive(Clone, Debug, Default)]
@@ -235,6 +235,9 @@ pub(super) fn data(
     let field64 = || format!("{field}_base64");
     let data = match (json, read::<String>(&field64(), base64, "is no text")?) {
         (None, None) => return Ok(None),
+        (Some(json), None) if depth(json.get()) > MAX_DEPTH => {
+            return Err(invalid(field.to_owned(), format!("is nested deeper than {MAX_DEPTH}")));
+        }
         (Some(json), None) => Data::Json(one_line(json)),
         (None, Some(text)) => {
             let bytes = base64::prelude::BASE64_STANDARD.decode(text);

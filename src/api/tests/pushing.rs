@@ -1,4 +1,5 @@
 use super::*;
+use crate::channel::MAX_DEPTH;
 use std::task::Context;
 
 #[tokio::test]
@@ -130,6 +131,17 @@ async fn data_in_base64_is_binary_too() {
     let client = bench.follow("room.1", Format::Poll).await;
     bench.push(json!({"channel": "room.1", "data_base64": "AAH/"})).await;
     assert!(client.read().contains(r#""data":null,"data_base64":"AAH/""#));
+}
+
+#[tokio::test]
+async fn data_too_deep_for_its_subscribers_is_refused_before_anything_is_published() {
+    let bench = Bench::open();
+    let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let push = |depth| format!("{{\"channel\":\"room.1\",\"data\":{}}}", nested(depth));
+    let deep = bench.ask(Method::POST, "/push", "application/json", push(MAX_DEPTH + 1)).await;
+    assert_eq!((deep.status, bench.tries()), (422, 0), "{}", deep.json);
+    assert_eq!(deep.json["errors"][0]["field"], "data");
+    assert_eq!(bench.ask(Method::POST, "/push", "application/json", push(MAX_DEPTH)).await.status, 200);
 }
 
 #[tokio::test]

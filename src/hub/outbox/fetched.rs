@@ -38,8 +38,10 @@ impl Outbox {
     /// A poll that came back confirms what the last one handed out.
     pub fn confirm(&self, up_to: u64) {
         let mut inner = self.lock();
+        inner.hear();
         while let Some(entry) = inner.queue.pop_front_if(|it| it.serial <= up_to) {
             inner.queued -= entry.bytes.len();
+            inner.sent.add(entry.accounted.count, entry.bytes.len());
             entry.accounted.flushed(&self.ledger);
             if let (Some(trail), Some(channel)) = (&mut inner.trail, &entry.channel) {
                 trail.advance(channel, entry.epoch, entry.seq);
@@ -52,12 +54,14 @@ impl Outbox {
         let mut inner = self.lock();
         inner.keep(cx.waker());
         if let Some(bytes) = inner.control.pop_front() {
+            inner.sent.add(0, bytes.len());
             return Poll::Ready(Some(bytes));
         }
         let Some(entry) = inner.queue.pop_front() else {
             return if inner.open { Poll::Pending } else { Poll::Ready(None) };
         };
         inner.queued -= entry.bytes.len();
+        inner.sent.add(entry.accounted.count, entry.bytes.len());
         entry.accounted.flushed(&self.ledger);
         Poll::Ready(Some(inner.with_cursor(&entry.bytes, entry.channel.as_ref(), (entry.epoch, entry.seq))))
     }

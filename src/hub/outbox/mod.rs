@@ -5,6 +5,8 @@
 mod entry;
 mod fetched;
 mod overflow;
+mod owner;
+mod seen;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,10 +23,12 @@ use super::rules::WhenSlow;
 use super::run::Run;
 use super::trail::Trail;
 use super::wire::{Signal, Wire};
-use crate::channel::{ChannelName, ConnectionId, Epoch};
+use crate::channel::{ChannelName, ConnectionId, Epoch, now};
 use crate::protocol::{Close, Format, Reply};
 pub(super) use entry::{Accounted, Entry};
 pub use fetched::Handed;
+pub use owner::Owner;
+pub use seen::{Seen, Sent};
 
 /// What became of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +70,16 @@ struct Inner {
     /// Where an event stream or a poll stands.
     trail: Option<Box<Trail>>,
     open: bool,
+    owner: Option<Owner>,
+    sent: Sent,
+    /// When the client was last heard, in seconds since the Unix epoch; 0 until it is.
+    heard_at: u32,
+    /// What the connection was told to end with.
+    closing: Option<Box<Close>>,
     /// Why it is told to go. Nothing newer may follow what it then misses; control answers still go out.
     ending: Option<Loss>,
-    dropped: u64,
+    /// What the client did not get, by reason; most never lose anything.
+    losses: Option<Box<[u64; Loss::ALL.len()]>>,
 }
 
 impl Outbox {
@@ -90,8 +101,12 @@ impl Outbox {
             signals: VecDeque::new(),
             trail: has_cursor.then(|| Box::new(Trail::new(hub.checkpoints().clone()))),
             open: true,
+            owner: None,
+            sent: Sent::default(),
+            heard_at: 0,
+            closing: None,
             ending: None,
-            dropped: 0,
+            losses: None,
         };
         Arc::new(Self { id: hub.connection_id(), limit, ledger: hub.ledger().clone(), inner: Mutex::new(inner) })
     }
@@ -167,7 +182,7 @@ impl Outbox {
     }
 
     fn lose(&self, inner: &mut Inner, accounted: &Accounted, why: Loss) -> Offer {
-        inner.dropped += u64::from(accounted.count);
+        inner.lost(why, accounted.count);
         accounted.dropped(why, &self.ledger);
         Offer::Dropped
     }
@@ -191,6 +206,9 @@ impl Outbox {
     pub fn signal(&self, signal: Signal) {
         let mut inner = self.lock();
         if inner.open && !inner.signals.contains(&signal) {
+            if let Signal::Close(close) = &signal {
+                inner.ends_with(close);
+            }
             inner.signals.push_back(signal);
             inner.wake();
         }
@@ -220,10 +238,13 @@ impl Outbox {
 
     /// Reads under the same lock: a TLS session is one object for both directions.
     pub fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.lock().wire {
-            Some(wire) => wire.poll_receive(cx, buffer),
-            None => Poll::Ready(Ok(())),
+        let inner = &mut *self.lock();
+        let Some(wire) = &mut inner.wire else { return Poll::Ready(Ok(())) };
+        let received = wire.poll_receive(cx, buffer);
+        if received.is_ready() {
+            inner.hear();
         }
+        received
     }
 
     /// Writes what is left and says goodbye. The caller bounds the time.
@@ -259,8 +280,7 @@ impl Outbox {
 
     /// Bytes that wait, control answers included.
     pub fn backlog(&self) -> usize {
-        let inner = self.lock();
-        inner.queued + inner.writing.len() + inner.control.iter().map(Bytes::len).sum::<usize>()
+        self.lock().backlog()
     }
 
     /// How its client is written to.
@@ -270,11 +290,6 @@ impl Outbox {
 
     pub fn is_open(&self) -> bool {
         self.lock().open
-    }
-
-    /// Publications this client did not get.
-    pub fn dropped(&self) -> u64 {
-        self.lock().dropped
     }
 
     /// An event stream that is to follow more than one channel gets its cursor apart from the shared frames.
@@ -300,6 +315,23 @@ impl Inner {
 
     fn is_clear(&self) -> bool {
         !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
+    }
+
+    fn backlog(&self) -> usize {
+        self.queued + self.writing.len() + self.control.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn lost(&mut self, why: Loss, count: u32) {
+        self.losses.get_or_insert_default()[why as usize] += u64::from(count);
+    }
+
+    fn hear(&mut self) {
+        self.heard_at = u32::try_from(now() / 1000).unwrap_or(u32::MAX);
+    }
+
+    /// Remembers it for whoever looks: the first reason is the reason.
+    fn ends_with(&mut self, close: &Close) {
+        self.closing.get_or_insert_with(|| Box::new(close.clone()));
     }
 
     fn can_write(&self) -> bool {
@@ -339,6 +371,7 @@ impl Inner {
 
     fn close(&mut self, close: Close) {
         self.ending.get_or_insert(Loss::Slow);
+        self.ends_with(&close);
         let signal = Signal::Close(close);
         if !self.signals.contains(&signal) {
             self.signals.push_back(signal);
@@ -355,7 +388,10 @@ impl Inner {
         };
         let mut rest = &bytes[..];
         match wire.poll_send(&mut Context::from_waker(waker), &mut rest) {
-            Poll::Ready(Ok(())) => Offer::Written(bytes.len()),
+            Poll::Ready(Ok(())) => {
+                self.sent.add(run.len(), bytes.len());
+                Offer::Written(bytes.len())
+            }
             Poll::Ready(Err(_)) => {
                 // The task ends at its next drive; until then nothing more is offered.
                 self.open = false;
@@ -365,6 +401,7 @@ impl Inner {
             Poll::Pending => {
                 self.blocked = true;
                 let rest = bytes.slice(bytes.len() - rest.len()..);
+                self.sent.add(0, bytes.len() - rest.len());
                 self.queued += rest.len();
                 self.writing = rest;
                 self.written = Some(Box::new(run.accounted()));
@@ -381,6 +418,7 @@ impl Inner {
                 let mut rest = &self.writing[..];
                 let sent = wire.poll_send(cx, &mut rest);
                 let taken = self.writing.len() - rest.len();
+                self.sent.add(0, taken);
                 if self.written.is_some() {
                     self.queued -= taken;
                 }
@@ -395,6 +433,7 @@ impl Inner {
                     return Err(error);
                 }
                 if let Some(written) = self.written.take() {
+                    self.sent.add(written.count, 0);
                     written.flushed(ledger);
                 }
             }

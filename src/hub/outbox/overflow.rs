@@ -37,23 +37,27 @@ impl Inner {
     pub(super) fn drop_queue(&mut self, ledger: &Ledger) {
         for entry in std::mem::take(&mut self.queue) {
             self.queued -= entry.bytes.len();
-            self.dropped += u64::from(entry.accounted.count);
+            self.lost(Loss::Closed, entry.accounted.count);
             entry.accounted.dropped(Loss::Closed, ledger);
         }
     }
 
     /// `latest_only`: whatever older waits of this channel gives way.
     pub(super) fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
-        let Self { queue, queued, dropped, .. } = self;
+        let mut lost = 0;
+        let Self { queue, queued, .. } = self;
         queue.retain(|entry| {
             let stays = entry.channel != newest.channel;
             if !stays {
                 *queued -= entry.bytes.len();
-                *dropped += u64::from(entry.accounted.count);
+                lost += entry.accounted.count;
                 entry.accounted.dropped(Loss::Conflated, ledger);
             }
             stays
         });
+        if lost > 0 {
+            self.lost(Loss::Conflated, lost);
+        }
     }
 
     /// `drop_oldest`: the channel's own oldest entries become one gap notice in their place.
@@ -77,10 +81,11 @@ impl Inner {
     pub(super) fn turn_into_gap(&mut self, at: usize, ledger: &Ledger) {
         let Some(entry) = self.queue.get_mut(at) else { return };
         self.queued -= entry.bytes.len();
-        self.dropped += u64::from(entry.accounted.count);
-        std::mem::take(&mut entry.accounted).dropped(Loss::Slow, ledger);
+        let accounted = std::mem::take(&mut entry.accounted);
         entry.bytes = gap_notice(self.format, entry);
         self.queued += entry.bytes.len();
+        accounted.dropped(Loss::Slow, ledger);
+        self.lost(Loss::Slow, accounted.count);
     }
 
     /// The newest itself was lost: the notice goes to the end of the queue, or moves the one that is there.
