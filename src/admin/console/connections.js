@@ -9,17 +9,19 @@ export default {
   open: (root, _live, which = '') => (/^[0-9a-f]{32}$/.test(which) ? one(root, which) : list(root, new URLSearchParams(which))),
 };
 
-const dropped = (it) => (typeof it.dropped === 'number' ? it.dropped : Object.values(it.dropped ?? {}).reduce((sum, one) => sum + one, 0));
+const dropped = (it) => Object.values(it.dropped).reduce((sum, one) => sum + one, 0);
 
 function list(root, wanted) {
   const user = el('input', { type: 'search', value: wanted.get('user') ?? '', autocomplete: 'off' });
   const channel = el('input', { type: 'search', value: wanted.get('channel') ?? '', autocomplete: 'off' });
+  const slow = el('input', { type: 'checkbox' });
   const found = el('div', { 'aria-live': 'polite' });
-  root.append(card('Connections of this node', el('div.fields', {}, field('User', user), field('Channel', channel)), found));
+  root.append(card('Connections of this node', el('div.fields', {}, field('User', user), field('Channel', channel), el('label.check', {}, slow, 'Behind')), found));
   const read = async () => {
     const query = new URLSearchParams({ limit: 200 });
     if (user.value) query.set('user', user.value);
     if (channel.value) query.set('channel', channel.value);
+    if (slow.checked) query.set('slow', 'true');
     try {
       const { connections, total } = await get(`/connections?${query}`);
       connections.sort((a, b) => b.outboxBytes - a.outboxBytes);
@@ -44,6 +46,7 @@ function list(root, wanted) {
   };
   user.addEventListener('input', read);
   channel.addEventListener('input', read);
+  slow.addEventListener('input', read);
   return every(3000, read);
 }
 
@@ -78,7 +81,7 @@ function fact(name, value) {
   if (value === null) return [[words, '–']];
   if (name.endsWith('At')) return [[words, `${new Date(value).toLocaleString()} (${ago(value)} ago)`]];
   if (name.endsWith('Bytes')) return [[words, bytes(value)]];
-  if (Array.isArray(value)) return [[words, value.join(', ') || 'none']];
+  if (name === 'grants') return [[words, value.map((it) => it.match).join(', ') || 'none']];
   if (typeof value === 'object') return Object.entries(value).map(([key, it]) => [`${words}: ${key}`, String(it)]);
   return [[words, String(value)]];
 }
@@ -87,8 +90,9 @@ function followed(channels) {
   if (!Array.isArray(channels)) return '';
   return table(
     [
-      { name: 'Channel', cell: (it) => link(it.channel ?? it, 'channels', it.channel ?? it) },
-      { name: 'Last seq', number: true, cell: (it) => (it.seq === undefined || it.seq === null ? '–' : count(it.seq)) },
+      { name: 'Channel', cell: (it) => link(it.channel, 'channels', it.channel) },
+      { name: 'Written up to', number: true, cell: (it) => (it.catchingUp ? 'catching up' : it.seq === null ? '–' : count(it.seq)) },
+      { name: 'Head', number: true, cell: (it) => (it.head === null ? '–' : count(it.head)) },
     ],
     channels,
     'It follows nothing.',
