@@ -38,9 +38,9 @@ function report({ generation, dryRun, changes }) {
     : `Generation ${generation} runs now.`;
   const columns = [
     { name: 'Key', cell: (it) => el('code', {}, it.key) },
-    { name: dryRun ? 'Runs' : 'Was', cell: (it) => shown(it.old ?? it.from ?? it.before) },
-    { name: dryRun ? 'File' : 'Is', cell: (it) => shown(it.new ?? it.to ?? it.after) },
-    { name: '', cell: (it) => (it.needsRestart ?? it.needs_restart ? 'needs a restart' : '') },
+    { name: dryRun ? 'Runs' : 'Was', cell: (it) => shown(it.from) },
+    { name: dryRun ? 'File' : 'Is', cell: (it) => shown(it.to) },
+    { name: '', cell: (it) => (it.needsRestart ? 'needs a restart' : '') },
   ];
   return [el(changes.length === 0 ? 'p.good' : 'p', {}, head), changes.length > 0 ? table(columns, changes, '') : ''];
 }
