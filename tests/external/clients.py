@@ -28,6 +28,7 @@ CLIENTS = {
     "curl": [sys.executable, "-B", HERE / "curl_client.py"],
     "chromium": ["node", HERE / "node/chromium.mjs"],
     "examples": [sys.executable, "-B", HERE / "examples.py"],
+    "pages": [sys.executable, "-B", HERE / "pages.py"],
 }
 SECONDS_PER_CLIENT = 120
 SECONDS_TO_START = 20
