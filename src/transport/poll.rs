@@ -45,8 +45,8 @@ struct Polled {
     come_back: Option<Duration>,
 }
 
-/// How often sessions are looked through for those whose clients did not come back.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often sessions are looked through for those whose clients did not come back, or must go.
+const SWEEP: Duration = Duration::from_secs(1);
 /// After this a poll that cannot get hold of its session answers without.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -183,6 +183,18 @@ impl Polls {
                 polled.outbox.note_end(&Close::SILENT);
                 polled.leave().await;
             }
+            self.send_away_the_unwanted().await;
+        }
+    }
+
+    /// Ends sessions that were told to go between two polls. What is left of one tells its client so, should it come back.
+    async fn send_away_the_unwanted(&self) {
+        let parked: Vec<_> = self.0.lock().expect("nothing panics under this lock").values().cloned().collect();
+        for parked in parked {
+            // One with a poll to answer hears of it there.
+            if let Ok(mut polled) = parked.polled.try_lock() {
+                polled.go_if_told_to().await;
+            }
         }
     }
 }
@@ -224,6 +236,10 @@ impl Parked {
 impl Polled {
     /// Lets the session finish what it is doing, and joins the channels that are new.
     async fn ready(&mut self, channels: Vec<(ChannelName, Option<Position>)>) -> Result<(), TurnedAway> {
+        self.go_if_told_to().await;
+        if self.is_over {
+            return Ok(());
+        }
         self.seat.rest().await;
         self.waiting.push_front(Work::Tick);
         let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
@@ -249,6 +265,11 @@ impl Polled {
     async fn attend(&mut self) {
         self.seat.rest().await;
         while let Some(work) = self.reachable.mailbox.take() {
+            self.go_if_told_to().await;
+            if self.is_over {
+                // Whoever posted it hears that the connection is gone.
+                return;
+            }
             self.waiting.push_back(work);
             let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
             self.seat.rest().await;
@@ -275,6 +296,9 @@ impl Polled {
         // Before anything is looked at: what comes after that wakes this poll.
         self.outbox.listen(cx.waker());
         loop {
+            if self.is_over {
+                return;
+            }
             let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
             if let Some(work) = self.reachable.mailbox.take() {
                 self.waiting.push_back(work);
@@ -288,9 +312,19 @@ impl Polled {
                 None if !is_busy => return,
                 None => {}
             }
-            if self.seat.go_on(&mut self.waiting, &self.outbox).is_err() || self.is_over {
+            if self.is_over || self.seat.go_on(&mut self.waiting, &self.outbox).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Ends where somebody wants it to, although no poll is there to be told.
+    async fn go_if_told_to(&mut self) {
+        let told = self.outbox.end().filter(|_| !self.is_over);
+        if let Some(close) = told {
+            self.end(&close);
+            self.waiting.clear();
+            std::mem::replace(&mut self.seat, Seat::Empty(None)).finish().await;
         }
     }
 
