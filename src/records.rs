@@ -17,10 +17,13 @@ pub enum Shelf {
     Revocations,
     /// Positions that are too long for a cursor.
     Checkpoints,
+    /// Channels and members that the backend was told are there.
+    Believed,
 }
 
 impl Shelf {
-    pub const ALL: [Self; 5] = [Self::Notices, Self::DeadLetters, Self::Sessions, Self::Revocations, Self::Checkpoints];
+    pub const ALL: [Self; 6] =
+        [Self::Notices, Self::DeadLetters, Self::Sessions, Self::Revocations, Self::Checkpoints, Self::Believed];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -29,6 +32,7 @@ impl Shelf {
             Self::Sessions => "sessions",
             Self::Revocations => "revocations",
             Self::Checkpoints => "checkpoints",
+            Self::Believed => "believed",
         }
     }
 }
