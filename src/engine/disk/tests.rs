@@ -1,3 +1,5 @@
+mod away;
+
 use tempfile::TempDir;
 
 use super::*;
