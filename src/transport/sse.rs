@@ -118,7 +118,7 @@ impl EventStream {
             }
         }
         outbox.control(head.unwrap_or_default());
-        outbox.control(retry(RETRY));
+        outbox.control(retry(jittered(RETRY)));
         let reachable = transports.posts.open(&outbox);
         let seat = match wanted {
             Ok(wanted) => {
@@ -127,7 +127,7 @@ impl EventStream {
             }
             Err(error) => {
                 outbox.reply(&Reply::error(crate::protocol::Code::BadChannel, error));
-                outbox.control(retry(RETRY_REFUSED));
+                outbox.control(retry(jittered(RETRY_REFUSED)));
                 Seat::Empty(None)
             }
         };
@@ -242,7 +242,7 @@ impl EventStream {
 
     fn turn_away(&mut self, turned_away: &TurnedAway) {
         self.outbox.reply(&turned_away.reply());
-        self.outbox.control(retry(turned_away.come_back().unwrap_or(RETRY_REFUSED)));
+        self.outbox.control(retry(turned_away.come_back().unwrap_or_else(|| jittered(RETRY_REFUSED))));
         self.is_ending = true;
     }
 
@@ -259,14 +259,15 @@ impl EventStream {
         self.outbox.note_end(close);
         self.outbox.forget_data();
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
-        self.outbox.control(retry(if close.is_come_back() { RETRY } else { RETRY_REFUSED }));
+        self.outbox.control(retry(jittered(if close.is_come_back() { RETRY } else { RETRY_REFUSED })));
         self.is_ending = true;
     }
 }
 
-/// How long the browser waits before it comes back, each a little differently.
+/// How long the browser waits before it comes back. Never less than it was told: an appointment that is kept too early is
+/// made again.
 pub(super) fn retry(after: Duration) -> Bytes {
-    format!("retry: {}\n\n", jittered(after).as_millis()).into()
+    format!("retry: {}\n\n", after.as_micros().div_ceil(1000)).into()
 }
 
 /// An event stream as a body that HTTP asks for more.
