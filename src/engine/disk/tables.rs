@@ -143,6 +143,16 @@ impl Tables {
         Ok(())
     }
 
+    /// Takes out what is to be removed and was never here: while a store fails, things come and go that it never hears of.
+    pub(super) fn forget_absent(&self, owed: &mut Owed) -> rusqlite::Result<()> {
+        let mut record = self.connection.prepare_cached("SELECT 1 FROM records WHERE shelf = ? AND key = ?")?;
+        let mut channel = self.connection.prepare_cached("SELECT 1 FROM channels WHERE number = ?")?;
+        // What cannot be looked up stays.
+        owed.records.retain(|(shelf, key), it| it.is_some() || record.exists((shelf.name(), key)).unwrap_or(true));
+        owed.channels.retain(|number, it| it.is_some() || channel.exists([number]).unwrap_or(true));
+        Ok(())
+    }
+
     /// Moves the log into the tables and syncs both; what was erased is then nowhere.
     pub(super) fn settle(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |it| match it.get::<_, i64>(0)? {
