@@ -108,6 +108,7 @@ impl Disk {
             health: health.clone(),
             owed: store.owed,
             retry_at: None,
+            tidied_at: 0,
             looked_at: None,
         };
         thread("outrigger-store", move || writer.work()).map_err(unusable)?;

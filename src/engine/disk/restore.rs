@@ -157,11 +157,15 @@ fn doubt(folder: &Folder, tables: &Tables) -> rusqlite::Result<Option<&'static s
 
 /// The file is not what it should be; anything else may pass, or is for the operator to mend.
 fn is_broken(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError, Utf8Error,
+    };
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
         || matches!(
             error,
             FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+                // Our words are good: it is the tables that are not as they were.
+                | SqlInputError { .. }
         )
 }

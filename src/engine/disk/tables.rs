@@ -143,6 +143,16 @@ impl Tables {
         Ok(())
     }
 
+    /// Takes out what is to be removed and was never here: while a store fails, things come and go that it never hears of.
+    pub(super) fn forget_absent(&self, owed: &mut Owed) -> rusqlite::Result<()> {
+        let mut record = self.connection.prepare_cached("SELECT 1 FROM records WHERE shelf = ? AND key = ?")?;
+        let mut channel = self.connection.prepare_cached("SELECT 1 FROM channels WHERE number = ?")?;
+        // What cannot be looked up stays.
+        owed.records.retain(|(shelf, key), it| it.is_some() || record.exists((shelf.name(), key)).unwrap_or(true));
+        owed.channels.retain(|number, it| it.is_some() || channel.exists([number]).unwrap_or(true));
+        Ok(())
+    }
+
     /// Moves the log into the tables and syncs both; what was erased is then nowhere.
     pub(super) fn settle(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |it| match it.get::<_, i64>(0)? {
@@ -293,11 +303,20 @@ fn restored(row: &Row<'_>) -> rusqlite::Result<Restored> {
     })
 }
 
+/// What the disk made of it is not passed on: no client could read it, and each would come back for it for ever.
+fn json(bytes: Bytes) -> rusqlite::Result<Bytes> {
+    let text = std::str::from_utf8(&bytes)?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Blob, Box::new(error))),
+    }
+}
+
 fn kept(kind: i64, row: &Row<'_>) -> rusqlite::Result<Kept> {
     let bytes = || row.get::<_, Vec<u8>>(7).map(Bytes::from);
     let data = match kind {
         BINARY => Some(Data::Binary(bytes()?)),
-        JSON => Some(Data::Json(bytes()?)),
+        JSON => Some(Data::Json(json(bytes()?)?)),
         _ => None,
     };
     let exclude = row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default();

@@ -23,6 +23,8 @@ use crate::engine::{Error, Memory, Metrics, Receipt};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is made sure that the folder is still there.
 const LOOK: Duration = Duration::from_secs(1);
+/// What is owed by a store that fails is tidied when it has grown by so much.
+const TIDY: usize = 10_000;
 /// Nothing to do: looked at now and then all the same.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,8 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// While the store fails: when it is tried again.
     pub(super) retry_at: Option<Instant>,
+    /// With so much owed it is looked through for what need not be.
+    pub(super) tidied_at: usize,
     /// When the folder was last seen in its place.
     pub(super) looked_at: Option<Instant>,
 }
@@ -176,14 +180,26 @@ impl Writer {
         self.health.is_failing.store(true, Ordering::Release);
         self.metrics.failing.set(1);
         self.metrics.failures.inc();
+        self.tidy();
         if self.retry_at.replace(Instant::now() + RETRY).is_none() {
             let folder = self.folder.path().display();
             error!(%folder, %error, "the data folder is full or failing: publications are refused until it can be written");
         }
     }
 
+    /// A store that fails for long owes no more than what there is, not what has been.
+    fn tidy(&mut self) {
+        let owed = |it: &Self| it.owed.records.len() + it.owed.channels.len();
+        if owed(self) >= self.tidied_at + TIDY {
+            // If it cannot be read either, the next time will do.
+            let _ = self.tables.forget_absent(&mut self.owed);
+            self.tidied_at = owed(self);
+        }
+    }
+
     fn recovered(&mut self) {
         if self.retry_at.take().is_some() {
+            self.tidied_at = 0;
             self.health.is_failing.store(false, Ordering::Release);
             self.metrics.failing.set(0);
             info!(folder = %self.folder.path().display(), "the data folder can be written again");
