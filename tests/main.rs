@@ -6,6 +6,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod notices;
+mod openapi;
 mod operate;
 mod poll;
 mod presence;
