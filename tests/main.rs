@@ -7,6 +7,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod notices;
+mod openapi;
 mod operate;
 mod poll;
 mod presence;
