@@ -81,30 +81,37 @@ function time(timestamp) {
 function insert(list, { epoch }, { id, seq }, line) {
   if ([...list.children].some((it) => it.dataset.id === id)) return;
   Object.assign(line.dataset, { id, seq, epoch });
-  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   const later = [...list.children].find((it) => it.dataset.epoch === epoch && Number(it.dataset.seq) > seq);
-  list.insertBefore(line, later ?? null);
-  while (list.children.length > MAX_LINES) list.firstElementChild.remove();
+  atTheEnd(list, () => {
+    list.insertBefore(line, later ?? null);
+    while (list.children.length > MAX_LINES) list.firstElementChild.remove();
+  });
+}
+
+/** Whoever reads the newest line still does after the change. */
+function atTheEnd(list, change) {
+  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  change();
   if (isAtEnd) list.scrollTop = list.scrollHeight;
 }
 
 function named(name) {
   const it = element('b', { textContent: name });
-  it.style.setProperty('--hue', [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7));
+  it.style.setProperty('--hue', [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7) * 137 % 360);
   return it;
 }
 
 function showSaid(message) {
   const { from = 'somebody', text = '' } = message.data ?? {};
   const who = element('div', { className: 'who' }, named(String(from)), ' ', time(message.timestamp));
-  const line = element('li', {}, who, String(text));
+  const line = element('li', {}, who, element('p', { textContent: String(text) }));
   line.classList.toggle('own', message.userId !== undefined && message.userId === nick);
   insert(byId('chat'), positions.get(CHAT), message, line);
 }
 
 /** Of a crowd only the number is known. */
 function showMembers(names, total) {
-  const chips = names.sort().map((name) => element('li', {}, named(name), name === nick ? ' (you)' : ''));
+  const chips = names.sort((one, other) => one.localeCompare(other)).map((name) => element('li', {}, named(name), name === nick ? ' (you)' : ''));
   if (names.length < total) chips.push(element('li', { textContent: `${total} people` }));
   byId('here').replaceChildren(...chips);
 }
@@ -147,7 +154,7 @@ function draw() {
 function showStatus({ state, delay, close, connectionId, userId = null }, transport) {
   const isLeft = state === 'closed' && close.code === 1000;
   const said = {
-    connecting: `Connecting over ${NAMES[transport]}…`,
+    connecting: 'Connecting…',
     connected: `Live over ${NAMES[transport]}`,
     reconnecting: delay > 1500 ? `Trying again in ${Math.round(delay / 1000)} s` : 'Reconnecting…',
     closed: isLeft ? 'Away…' : `Refused: ${close?.reason}`,
@@ -183,7 +190,7 @@ let hideNotice;
 function notice(text) {
   clearTimeout(hideNotice);
   byId('notice').textContent = text;
-  byId('notice').hidden = false;
+  atTheEnd(byId('chat'), () => { byId('notice').hidden = false; });
   hideNotice = setTimeout(() => { byId('notice').hidden = true; }, 6000);
 }
 
@@ -243,11 +250,12 @@ for (const choice of document.getElementsByName('transport')) {
 }
 
 byId('leave').addEventListener('click', ({ target }) => {
+  if (target.ariaDisabled === 'true') return; // It stays in the order of the keyboard, so it is not really disabled.
+  target.ariaDisabled = 'true';
   live.close();
-  target.disabled = true;
   byId('resumed').textContent = 'Away. Buy something meanwhile.';
   setTimeout(() => {
-    target.disabled = false;
+    target.ariaDisabled = 'false';
     live.connect();
   }, AWAY);
 });

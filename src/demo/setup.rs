@@ -26,6 +26,8 @@ pub fn config(backend: SocketAddr, at: &Addresses, webhook_secret: &str, push_ke
   - address: "{https}"
     tls: self_signed
   - address: "{http}"
+realtime:
+  poll: {{ wait: 5s, session: 8s }} # a poll cannot say that it was the last: so long somebody who left is still seen
 upstream:
   url: http://{backend}
 auth:
