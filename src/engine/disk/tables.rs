@@ -13,7 +13,7 @@ use crate::engine::changes::{ChannelRow, Owed, RowChange};
 use crate::records::Shelf;
 
 /// Of the layout below; a store with a higher one is of a newer Outrigger.
-pub(super) const VERSION: i64 = 1;
+const VERSION: i64 = 1;
 
 /// The log is written into the tables when it has so many pages of 4 KiB.
 const LOG_PAGES: u32 = 4000;
@@ -61,23 +61,26 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// The layout of a store that may be there; 0 where there is none.
-    pub(super) fn version(path: &Path) -> rusqlite::Result<i64> {
-        Connection::open(path)?.pragma_query_value(None, "user_version", |it| it.get(0))
-    }
-
-    pub(super) fn open(path: &Path, fsync: Fsync) -> rusqlite::Result<Self> {
+    /// None if the store is of a newer Outrigger.
+    pub(super) fn open(path: &Path, fsync: Fsync) -> rusqlite::Result<Option<Self>> {
         let connection = Connection::open(path)?;
         connection.execute_batch(&format!(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {LOG_PAGES};
-             PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;
-             BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT"
+             PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;"
         ))?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |it| it.get(0))?;
+        if version > VERSION {
+            return Ok(None);
+        }
+        // Nothing is written where nothing is new: a full disk keeps no node from starting.
+        if version < VERSION {
+            connection.execute_batch(&format!("BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT"))?;
+        }
         connection.set_prepared_statement_cache_capacity(32);
         let newest = connection.query_row("SELECT ifnull(max(row), 0) FROM publications", [], |it| it.get(0))?;
         let tables = Self { connection, newest, goes_next: None };
         tables.sync_each_commit(fsync)?;
-        Ok(tables)
+        Ok(Some(tables))
     }
 
     fn sync_each_commit(&self, fsync: Fsync) -> rusqlite::Result<()> {

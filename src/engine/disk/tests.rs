@@ -89,7 +89,7 @@ impl Deliver for Suspicious {
 
     fn publication(&self, it: Arc<crate::channel::Publication>) {
         let image = image(&self.folder);
-        let tables = tables::Tables::open(&image.path().join("store.sqlite"), Fsync::EachSecond).unwrap();
+        let tables = tables::Tables::open(&image.path().join("store.sqlite"), Fsync::EachSecond).unwrap().unwrap();
         let mut stored = 0;
         tables.publications(|it| stored = it.seq).unwrap();
         // Judged by the test: nobody may panic under the engine's lock.
@@ -246,6 +246,18 @@ async fn what_was_torn_before_it_was_acknowledged_costs_no_epoch() {
     assert_eq!((page.unbroken, page.head), (true, head));
 }
 
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(&data(&folder)).unwrap());
+    let connection = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    drop(connection);
+    let Err(error) = Store::open(&data(&folder)) else { panic!("it is not ours to read") };
+    assert!(error.to_string().ends_with("was written by a newer version of Outrigger"), "{error}");
+    assert!(std::fs::read_dir(folder.path()).unwrap().all(|it| !it.unwrap().path().is_dir()), "it was not put aside");
+}
+
 #[tokio::test]
 async fn a_store_that_is_none_is_put_aside() {
     let (head, page, (disk, _image)) = spoiled(|folder| {
@@ -277,7 +289,7 @@ async fn a_store_with_tables_or_publications_that_nobody_can_read_is_put_aside()
 async fn after_a_power_cut_only_a_store_that_was_synced_goes_on() {
     for (fsync, clean, goes_on) in [("written", "0", false), ("written", "1", true), ("fsync", "0", true)] {
         let (head, page, _disk) = spoiled(|folder| {
-            let mut tables = tables::Tables::open(&folder.join("store.sqlite"), Fsync::Always).unwrap();
+            let mut tables = tables::Tables::open(&folder.join("store.sqlite"), Fsync::Always).unwrap().unwrap();
             tables.set_marks(&[("boot", "another"), ("clean", clean), ("fsync", fsync)], Fsync::Always).unwrap();
         })
         .await;

@@ -12,6 +12,7 @@ use super::Fsync;
 use super::folder::Folder;
 use super::health::Health;
 use super::queue::{Order, Queue, Waiting};
+use super::restore::mark_in_use;
 use super::tables::{Stored, Tables};
 use crate::channel::Publication;
 use crate::engine::changes::Owed;
@@ -40,6 +41,8 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// While the store fails: when it is tried again.
     pub(super) retry_at: Option<Instant>,
+    /// The store does not say yet that it is in use.
+    pub(super) is_unmarked: bool,
     /// With so much owed it is looked through for what need not be.
     pub(super) tidied_at: usize,
     /// When the folder was last seen in its place.
@@ -75,6 +78,8 @@ struct Promises {
 impl Writer {
     pub(super) fn work(mut self) {
         let abandoned = Abandoned(self.queue.clone());
+        // Whoever looks sees from the start whether it can be written.
+        self.commit(&[]);
         loop {
             let patience = self.retry_at.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
             let Some(orders) = self.queue.take(patience) else { return };
@@ -141,14 +146,14 @@ impl Writer {
 
     fn commit(&mut self, group: &[Entry]) -> bool {
         let stored: Vec<_> = group.iter().filter_map(Entry::stored).collect();
-        if stored.is_empty() && self.owed.is_empty() && self.retry_at.is_none() {
+        if stored.is_empty() && self.owed.is_empty() && self.retry_at.is_none() && !self.is_unmarked {
             return true;
         }
         if !self.is_in_place() {
             self.failed(&"it was removed or replaced; put it back, or start anew");
             return false;
         }
-        match self.tables.write(&self.owed, &stored) {
+        match self.marked().and_then(|()| self.tables.write(&self.owed, &stored)) {
             Ok(()) => {
                 self.owed = Owed::default();
                 self.health.written();
@@ -165,6 +170,14 @@ impl Writer {
                 false
             }
         }
+    }
+
+    fn marked(&mut self) -> rusqlite::Result<()> {
+        if self.is_unmarked {
+            mark_in_use(&mut self.tables, self.fsync)?;
+            self.is_unmarked = false;
+        }
+        Ok(())
     }
 
     fn is_in_place(&mut self) -> bool {

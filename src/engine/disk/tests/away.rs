@@ -33,7 +33,7 @@ async fn a_folder_that_is_taken_away_takes_nothing_more_until_it_is_back() {
 #[test]
 fn what_came_and_went_while_the_store_failed_is_not_owed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut tables = tables::Tables::open(&folder.path().join("store.sqlite"), Fsync::EachSecond).unwrap();
+    let mut tables = tables::Tables::open(&folder.path().join("store.sqlite"), Fsync::EachSecond).unwrap().unwrap();
     let key = |it: &str| (Shelf::Sessions, it.to_owned());
     let mut owed = crate::engine::changes::Owed::default();
     owed.records.insert(key("stored"), Some(vec![1]));
