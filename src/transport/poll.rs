@@ -97,12 +97,15 @@ pub(super) async fn answer<B>(
     };
     let wait = parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
     let wait = jittered(settings.poll_wait.min(wait.unwrap_or(settings.poll_wait)));
-    let parked = match resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
-        Some(parked) => parked,
-        None => open(&request, settings, transports),
-    };
     let call = Call { cursor: &cursor, confirmed: resume.session.map_or(0, |it| it.2), channels, wait };
-    parked.serve(settings, call, transports).await
+    let known = resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret));
+    if let Some(parked) = known
+        && let Some(response) = parked.serve(settings, &call, transports).await
+    {
+        return response;
+    }
+    let response = open(&request, settings, transports).serve(settings, &call, transports).await;
+    response.unwrap_or_else(|| reply_response(&Reply::error(Code::Unavailable, "the session ended at once")))
 }
 
 fn wanted_by<B>(request: &Request<B>, resume: &Resume, checkpoints: &Checkpoints) -> Wanted {
@@ -193,15 +196,19 @@ impl Parked {
         self.polled.try_lock().is_ok() && *self.until.lock().expect("nothing panics under this lock") <= now
     }
 
-    async fn serve(&self, settings: &Settings, call: Call<'_>, transports: &Transports) -> Response<Body> {
+    /// None if the session was over before it was this poll's turn: the client goes on in another, with its cursor.
+    async fn serve(&self, settings: &Settings, call: &Call<'_>, transports: &Transports) -> Option<Response<Body>> {
         self.newer.notify_waiters();
         // From here on, not only once the session is free: who comes while this one waits for it is newer too.
         let newer = self.newer.notified();
         let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
-            return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
+            return Some(reply_response(&Reply::error(Code::Busy, "another poll of this session does not end")));
         };
+        if polled.is_over {
+            return None;
+        }
         polled.outbox.confirm(call.confirmed);
-        let response = match polled.ready(call.channels).await {
+        let response = match polled.ready(call.channels.clone()).await {
             Ok(()) => {
                 let handed = polled.wait(call.wait, newer).await;
                 let cursor = Resume::write(&handed, polled.outbox.id, &self.secret);
@@ -218,7 +225,7 @@ impl Parked {
             polled.leave().await;
         }
         *self.until.lock().expect("nothing panics under this lock") = Instant::now() + settings.poll_session;
-        response
+        Some(response)
     }
 }
 
@@ -302,6 +309,7 @@ impl Polled {
     }
 
     async fn leave(&mut self) {
+        self.is_over = true;
         self.outbox.close();
         std::mem::replace(&mut self.seat, Seat::Empty(None)).finish().await;
     }
