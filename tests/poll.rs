@@ -2,6 +2,8 @@
 
 use http::Request;
 use http_body_util::Full;
+use outrigger::hub::Signal;
+use outrigger::protocol::Close;
 use serde_json::{Value, json};
 
 use crate::support::app::{TestApp, token};
@@ -73,11 +75,12 @@ async fn a_newer_poll_ends_the_older_one() {
     assert!(heard.contains(&1), "{older} {newer}");
 }
 
-#[tokio::test]
-async fn a_newer_poll_ends_an_older_one_though_both_had_to_wait_for_their_session() {
-    let app = TestApp::start().await;
-    let first = app.poll(&format!("channels=public.a&token={}", token("42", &["room.*"]))).await;
-    let (query, gate) = (format!("cursor={}", cursor(&first)), Gate::closed());
+/// A poll and a newer one that both wait for their session, which is held by a command; `meanwhile` happens before it is
+/// done. What both are answered.
+async fn two_polls_in_line(app: &TestApp, meanwhile: impl AsyncFnOnce()) -> (Value, Value) {
+    let token = token("42", &["room.*"]);
+    let first = app.poll(&format!("channels=public.a&token={token}")).await;
+    let (query, gate) = (format!("cursor={}&token={token}", cursor(&first)), Gate::closed());
     let held = gate.clone();
     app.backend.on("/hooks", move |_| Reply::new(204, "").behind(&held));
     let [id, secret] = ["connectionId", "secret"].map(|it| first["messages"][0][it].as_str().unwrap().to_owned());
@@ -95,18 +98,43 @@ async fn a_newer_poll_ends_an_older_one_though_both_had_to_wait_for_their_sessio
     };
     let newer = async {
         settle().await;
-        tokio::join!(app.poll(&query), async {
+        let (newer, ()) = tokio::join!(app.poll(&query), async {
             settle().await;
+            meanwhile().await;
             gate.open();
-        })
-        .0
+        });
+        newer
     };
     let polls = async {
         app.backend.next().await;
         tokio::join!(older, newer)
     };
-    let (_, (older, newer)) = tokio::join!(client::send(app.public(), publish), polls);
+    tokio::join!(client::send(app.public(), publish), polls).1
+}
+
+#[tokio::test]
+async fn a_newer_poll_ends_an_older_one_though_both_had_to_wait_for_their_session() {
+    let app = TestApp::start().await;
+    let (older, newer) = two_polls_in_line(&app, async || {}).await;
     assert_eq!((types(&older), types(&newer)), (vec![], vec!["message"]));
+}
+
+#[tokio::test]
+async fn a_poll_that_waited_for_a_session_which_then_ended_goes_on_with_its_cursor_in_another() {
+    let app = TestApp::start().await;
+    let hub = app.app.hub().clone();
+    let end = async || {
+        let all = hub.directory().user("42");
+        all.iter().for_each(|it| it.signal(Signal::Close(Close::SLOW)));
+        app.publish("public.a", json!(0)).await;
+    };
+    let (older, newer) = two_polls_in_line(&app, end).await;
+    assert_eq!(types(&older).last(), Some(&"closed"), "{older}");
+    assert_eq!(types(&newer)[..3], ["connected", "subscribed", "resumed"], "{newer}");
+    assert_eq!(
+        (&newer["messages"][1]["channel"], &newer["messages"][2]["complete"]),
+        (&json!("public.a"), &json!(true))
+    );
 }
 
 #[tokio::test]

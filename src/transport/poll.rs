@@ -96,16 +96,16 @@ pub(super) async fn answer<B>(
     };
     let wait = parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
     let wait = jittered(settings.poll_wait.min(wait.unwrap_or(settings.poll_wait)));
-    let parked = match resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
-        Some(parked) => {
-            // The session itself knows where its client stands.
-            wanted.is_lost = false;
-            parked
-        }
-        None => open(&request, settings, transports),
-    };
     let call = Call { cursor: &cursor, confirmed: resume.session.map_or(0, |it| it.2), wanted, wait };
-    parked.serve(settings, call, transports).await
+    if let Some(parked) = resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
+        // The session itself knows where its client stands.
+        let call = Call { wanted: Wanted { is_lost: false, ..call.wanted.clone() }, ..call };
+        if let Some(response) = parked.serve(settings, &call, transports).await {
+            return response;
+        }
+    }
+    let response = open(&request, settings, transports).serve(settings, &call, transports).await;
+    response.unwrap_or_else(|| reply_response(&Reply::error(Code::Unavailable, "the session ended at once")))
 }
 
 fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transports>) -> Arc<Parked> {
@@ -198,15 +198,19 @@ impl Parked {
         self.polled.try_lock().is_ok() && *self.until.lock().expect("nothing panics under this lock") <= now
     }
 
-    async fn serve(&self, settings: &Settings, call: Call<'_>, transports: &Transports) -> Response<Body> {
+    /// None if the session was over before it was this poll's turn: the client goes on in another, with its cursor.
+    async fn serve(&self, settings: &Settings, call: &Call<'_>, transports: &Transports) -> Option<Response<Body>> {
         self.newer.notify_waiters();
         // From here on, not only once the session is free: who comes while this one waits for it is newer too.
         let newer = self.newer.notified();
         let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
-            return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
+            return Some(reply_response(&Reply::error(Code::Busy, "another poll of this session does not end")));
         };
+        if polled.is_over {
+            return None;
+        }
         polled.outbox.confirm(call.confirmed);
-        let response = match polled.ready(call.wanted).await {
+        let response = match polled.ready(call.wanted.clone()).await {
             Ok(()) => {
                 let handed = polled.wait(call.wait, newer).await;
                 let cursor = Resume::write(&handed, polled.outbox.id, &self.secret);
@@ -223,7 +227,7 @@ impl Parked {
             polled.leave().await;
         }
         *self.until.lock().expect("nothing panics under this lock") = Instant::now() + settings.poll_session;
-        response
+        Some(response)
     }
 }
 
@@ -329,6 +333,7 @@ impl Polled {
     }
 
     async fn leave(&mut self) {
+        self.is_over = true;
         self.outbox.close();
         std::mem::replace(&mut self.seat, Seat::Empty(None)).finish().await;
     }

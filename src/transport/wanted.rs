@@ -9,7 +9,7 @@ use crate::protocol::cursor::{self, Cursor};
 use crate::protocol::query::parameter;
 
 /// What a client wants to follow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     /// Each from a position or from now.
     pub(super) channels: Vec<(ChannelName, Option<Position>)>,
