@@ -52,7 +52,8 @@ function resumed(channel) {
 function lost(channel) {
   const isAnew = positions.get(channel.name).epoch !== channel.position.epoch;
   moved(channel, 1);
-  byId('resumed').textContent = isAnew ? 'The server started anew and forgot the past.' : `Some of ${channel.name} was lost, and it says so.`;
+  byId('resumed').textContent = isAnew ? 'A new server: the past is gone.' : `Some of ${channel.name} was lost, and it says so.`;
+  if (isAnew) session().then(showCommands); // Its key is another one, too.
 }
 
 /** Keeps where the channel is. What is left out of a ticker on purpose is no loss. */
@@ -169,14 +170,7 @@ function showStatus({ state, delay, close, connectionId, userId = null }, transp
 }
 
 function showPosition({ name, isConflated }, { epoch, seq, gaps, leftOut }) {
-  const rows = byId('positions');
-  let row = rows.querySelector(`[data-channel="${name}"]`);
-  if (!row) {
-    row = element('tr', {}, element('th', { scope: 'row', textContent: name }), ...[0, 1, 2].map(() => element('td')));
-    row.dataset.channel = name;
-    rows.append(row);
-  }
-  const [seqCell, epochCell, gapsCell] = row.querySelectorAll('td');
+  const [seqCell, epochCell, gapsCell] = document.querySelectorAll(`[data-channel="${name}"] td`);
   seqCell.textContent = seq;
   epochCell.textContent = `${epoch.slice(0, 6)}…`;
   epochCell.title = epoch;
@@ -260,7 +254,7 @@ byId('leave').addEventListener('click', ({ target }) => {
   }, AWAY);
 });
 
-function showCommands(commands) {
+function showCommands({ commands }) {
   byId('commands').replaceChildren(...commands.map((command) => {
     const copy = element('button', { type: 'button', className: 'link', textContent: 'Copy' });
     copy.addEventListener('click', async () => {
@@ -272,7 +266,11 @@ function showCommands(commands) {
   }));
 }
 
-const session = await fetch('/session').then((it) => it.json()).catch(() => ({ nick: null, commands: [] }));
-signedInAs(session.nick);
-showCommands(session.commands);
+function session() {
+  return fetch('/session').then((it) => it.json()).catch(() => ({ nick: null, commands: [] }));
+}
+
+const first = await session();
+signedInAs(first.nick);
+showCommands(first);
 connect(document.querySelector('[name=transport]:checked').value);

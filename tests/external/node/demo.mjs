@@ -188,8 +188,9 @@ await promise('demo: a page comes back by itself after a restart, and says what 
   await ada.getByText(/Reconnecting|Trying again/).waitFor();
   demo = await Demo.start();
   await isLive(ada, 'WebSocket');
-  await ada.getByText('The server started anew and forgot the past.').waitFor();
+  await ada.getByText('A new server: the past is gone.').waitFor();
   await ada.getByText('You were logged out: choose a name again.').waitFor();
+  await ada.getByText(demo.welcome.match(/Bearer (\S+)'/)[1]).first().waitFor();
   await join(ada, 'ada');
   await say(ada, 'here again');
   await heard(reader, 'here again');
