@@ -90,7 +90,7 @@ pub(super) async fn answer<B>(
     let query = request.uri().query().unwrap_or_default();
     let cursor = parameter(query, "cursor").unwrap_or_default().into_owned();
     let resume = Resume::read(&cursor);
-    let mut wanted = match wanted_from(query, resume.positions, transports.sessions.hub().checkpoints()) {
+    let wanted = match wanted_from(query, resume.positions, transports.sessions.hub().checkpoints()) {
         Ok(wanted) => wanted,
         Err(error) => return reply_response(&Reply::error(Code::BadChannel, error)),
     };
@@ -206,7 +206,8 @@ impl Parked {
         let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
             return Some(reply_response(&Reply::error(Code::Busy, "another poll of this session does not end")));
         };
-        if polled.is_over {
+        // One that is only told to go still has its last words to say.
+        if !polled.outbox.is_open() {
             return None;
         }
         polled.outbox.confirm(call.confirmed);
