@@ -3,6 +3,8 @@
 mod architecture;
 mod cli;
 mod drain;
+mod engine_contract;
+mod engine_nodes;
 mod explain;
 mod operate;
 mod poll;

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,13 @@ impl ChannelName {
 
 fn is_forbidden(it: char) -> bool {
     it.is_whitespace() || it.is_control() || matches!(it, '*' | '{' | '}' | ',' | '"')
+}
+
+/// Looked up by its text alone: the derived hash and order are those of the text.
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for ChannelName {

@@ -4,6 +4,7 @@
 
 mod members;
 mod memory;
+pub mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
 pub use members::MemoryPresence;
 pub use memory::Memory;
+pub use redis::Redis;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -52,6 +54,11 @@ pub trait Broker: Send + Sync {
 
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
+
+    /// Whether drafts can be taken. An engine in this process always is.
+    fn is_in_reach(&self) -> bool {
+        true
+    }
 }
 
 /// Knows who is in a channel: users, from their first connection to their last, wherever those are.
@@ -82,12 +89,34 @@ pub trait Deliver: Send + Sync {
     /// Resolves once there is room; awaited before reading a link further or taking a draft.
     fn room(&self) -> BoxFuture<'_, ()>;
     fn publication(&self, publication: Arc<Publication>);
+    /// Publications of a followed channel were lost to this node; it goes on from here. Told in its place among them.
+    fn gap(&self, _channel: &ChannelName, _from: Position, _why: Gap) {}
+    /// The engine went out of reach, or is back.
+    fn reach(&self, _is_in_reach: bool) {}
     /// A user came to a channel that this node follows, or has other info now. `members` are there after it.
     fn joined(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// A user's last connection left a channel that this node follows, or its lease ran out.
     fn left(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// What this node caused, followed or not, in the order in which it took effect: of all nodes exactly one hears it.
     fn caused(&self, _change: Change) {}
+}
+
+/// Why publications were lost to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// The link to the engine failed, and the engine does not keep them.
+    Engine,
+    /// The engine lost its past.
+    Epoch,
+}
+
+impl Gap {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Epoch => "epoch",
+        }
+    }
 }
 
 /// The engine's word that it took a draft.

@@ -4,7 +4,9 @@ pub mod app;
 pub mod backend;
 pub mod client;
 pub mod edge;
+pub mod engines;
 pub mod events;
+pub mod service;
 pub mod settings;
 
 use std::future::Future;

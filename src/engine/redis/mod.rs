@@ -1,0 +1,315 @@
+//! Redis under many nodes: a script numbers, stores and announces each publication in one step on one slot; what is kept
+//! is a stream, what is live is Pub/Sub. While a canary does not come back nothing is published; after every return the
+//! heads of followed channels are compared, and what was missed is filled in or told.
+
+mod canary;
+mod find;
+mod follow;
+mod following;
+mod link;
+mod names;
+mod read;
+mod record;
+mod resp;
+mod script;
+mod server;
+mod settings;
+mod socket;
+mod track;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::{BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::channel::{ChannelName, Draft, Epoch, Position, Retention};
+use find::Finder;
+use following::Following;
+use names::Names;
+use resp::Value;
+use script::Call;
+use server::Server;
+pub use settings::{InvalidUrl, Login, Place, Settings, Shape, Url};
+use socket::Dialer;
+pub use socket::TlsError;
+
+/// All channels of an installation, shared by its nodes.
+pub struct Redis {
+    core: Arc<Core>,
+}
+
+/// What the engine's calls and its links have in common.
+struct Core {
+    dialer: Dialer,
+    names: Names,
+    /// This process, told apart from every other and from its own past.
+    node: Arc<str>,
+    timeout: Duration,
+    engine: super::Settings,
+    deliver: Arc<dyn Deliver>,
+    following: Following,
+    server: OnceLock<Arc<Server>>,
+    /// Topics live on slots, as keys do.
+    is_sharded: bool,
+    slots_moved: Notify,
+    reach: Reach,
+}
+
+/// Whether the engine is in reach, as it was last told, and what is counted about it.
+#[derive(Default)]
+struct Reach {
+    told: Mutex<bool>,
+    losses: AtomicU64,
+    round_micros: AtomicU64,
+}
+
+impl Redis {
+    /// Begins to connect, in the background and for ever. What works for it is spawned into `work`.
+    pub fn open(
+        settings: &Settings,
+        engine: super::Settings,
+        deliver: Arc<dyn Deliver>,
+        work: &mut JoinSet<()>,
+    ) -> Result<Arc<Self>, TlsError> {
+        let node: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
+        let dialer = Dialer {
+            login: settings.login.clone(),
+            database: settings.database,
+            name: format!("outrigger-{node}").into(),
+            timeout: settings.connect_timeout,
+            tls: socket::trust(settings.ca_file.as_deref())?,
+        };
+        let core = Arc::new(Core {
+            names: Names::new(&settings.prefix),
+            node,
+            timeout: settings.timeout,
+            engine,
+            deliver,
+            following: Following::default(),
+            server: OnceLock::new(),
+            is_sharded: matches!(settings.shape, Shape::Cluster),
+            slots_moved: Notify::new(),
+            reach: Reach::default(),
+            dialer,
+        });
+        let (server, exchange) = Server::new(finder(settings, &core.dialer), "0".into(), settings.timeout);
+        let _ = core.server.set(server.clone());
+        work.spawn(server.clone().exchange(core.dialer.clone(), exchange));
+        work.spawn(follow::follow(core.clone(), server.clone()));
+        work.spawn(canary::fly(core.clone(), server));
+        Ok(Arc::new(Self { core }))
+    }
+}
+
+fn finder(settings: &Settings, dialer: &Dialer) -> Finder {
+    let places: Arc<[Place]> = settings.places.clone().into();
+    match &settings.shape {
+        Shape::Single | Shape::Cluster => Finder::Any(places),
+        Shape::Sentinel { master, login } => Finder::Sentinel {
+            sentinels: places,
+            master: master.as_str().into(),
+            asker: Arc::new(Dialer { login: login.clone(), database: 0, ..dialer.clone() }),
+        },
+    }
+}
+
+impl Core {
+    fn server_of(&self, _channel: &ChannelName) -> Result<Arc<Server>, Error> {
+        let server = self.server.get().ok_or(Error::Unavailable)?;
+        if server.is_up() { Ok(server.clone()) } else { Err(Error::Unavailable) }
+    }
+
+    fn servers(&self) -> Vec<Arc<Server>> {
+        self.server.get().into_iter().cloned().collect()
+    }
+
+    fn announce(&self) -> &'static [u8] {
+        if self.is_sharded { b"SPUBLISH" } else { b"PUBLISH" }
+    }
+
+    /// Runs a script on the server that has the channel.
+    async fn call(&self, channel: &ChannelName, call: &Call<'_>) -> Result<Value, Error> {
+        let server = self.server_of(channel)?;
+        let answer = match server.link.ask(call.by_digest()).await? {
+            Value::Refusal(why) if why.starts_with("NOSCRIPT") => server.link.ask(call.by_text()).await?,
+            other => other,
+        };
+        match answer {
+            Value::Refusal(why) => Err(refused(&server, &why)),
+            value => Ok(value),
+        }
+    }
+
+    /// Tells the node when the first server goes out of reach or the last one comes back.
+    fn reach_changed(&self) {
+        let mut told = self.reach.told.lock().expect("nothing panics under this lock");
+        let is_in_reach = self.is_in_reach();
+        if std::mem::replace(&mut *told, is_in_reach) != is_in_reach {
+            self.deliver.reach(is_in_reach);
+        }
+    }
+
+    fn is_in_reach(&self) -> bool {
+        let servers = self.servers();
+        !servers.is_empty() && servers.iter().all(|it| it.is_up())
+    }
+}
+
+impl Reach {
+    fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn round_took(&self, time: Duration) {
+        self.round_micros.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Refusals that come before a script has changed anything.
+const NOTHING_DONE: [&str; 9] =
+    ["OOM", "MISCONF", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH", "BUSY"];
+
+fn refused(server: &Server, why: &str) -> Error {
+    warn!(server = %server.finder, why, "Redis refused");
+    match NOTHING_DONE.iter().any(|it| why.starts_with(it)) {
+        true => Error::Unavailable,
+        false => Error::Unknown,
+    }
+}
+
+impl Redis {
+    async fn publish_now(&self, draft: Draft, retention: Retention) -> Result<Receipt, Error> {
+        let core = &*self.core;
+        core.deliver.room().await;
+        let keys = core.names.of(&draft.channel);
+        let numbers = [
+            retention.size.to_string(),
+            millis(retention.ttl),
+            millis(core.engine.positions),
+            millis(core.engine.idempotency),
+        ];
+        let (epoch, body) = (new_epoch(), record::write(&draft));
+        let topic = keys.numbering.as_bytes();
+        let mut arguments = vec![topic, core.announce(), epoch.as_bytes(), draft.id.as_bytes(), &body];
+        arguments.extend(numbers.iter().map(String::as_bytes));
+        let call = Call {
+            script: &script::PUBLISH,
+            keys: &[topic, keys.stream.as_bytes(), keys.ids.as_bytes(), keys.older_ids.as_bytes()],
+            arguments: &arguments,
+        };
+        let answer = core.call(&draft.channel, &call).await?.list().unwrap_or_default();
+        let [epoch, seq, duplicate] = &answer[..] else { return Err(Error::Unknown) };
+        let epoch = epoch.text().and_then(|it| it.parse::<Epoch>().ok());
+        let (Some(epoch), Some(seq)) = (epoch, seq.number()) else { return Err(Error::Unknown) };
+        Ok(Receipt {
+            position: Position { epoch, seq, id: Some(draft.id.clone()) },
+            id: draft.id,
+            duplicate: *duplicate == Value::Integer(1),
+            durable: "engine",
+        })
+    }
+
+    async fn follow_now(&self, channel: &ChannelName) -> Result<(), Error> {
+        let core = &*self.core;
+        let server = core.server_of(channel)?;
+        let Some(confirmed) = core.following.add(channel, &server) else { return Ok(()) };
+        server.errands.add(channel.clone());
+        match tokio::time::timeout(core.timeout, confirmed).await {
+            Ok(Ok(())) => {}
+            _ => return Err(Error::Unavailable),
+        }
+        // From here on everything comes over the link; before it, whoever follows reads the history.
+        let head = core.head(channel).await?;
+        core.following.begins(channel, head);
+        Ok(())
+    }
+
+    async fn channels_now(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        let core = &*self.core;
+        let mut names = BTreeSet::new();
+        for server in core.servers() {
+            let mut cursor = "0".to_owned();
+            loop {
+                let pattern = core.names.pattern(prefix);
+                let words = [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", b"1000"];
+                let mut answer = server.link.ask(resp::command(&words)).await?.list().unwrap_or_default().into_iter();
+                let (Some(next), Some(keys)) = (answer.next(), answer.next()) else { return Err(Error::Unavailable) };
+                for key in keys.list().unwrap_or_default() {
+                    let name = key.text().and_then(|it| core.names.channel_of(it));
+                    names.extend(name.and_then(|it| ChannelName::parse(it).ok()));
+                    if names.len() > limit {
+                        names.pop_last();
+                    }
+                }
+                cursor = next.text().unwrap_or("0").to_owned();
+                if cursor == "0" {
+                    break;
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+}
+
+fn millis(time: Duration) -> String {
+    // Lua's numbers are exact up to here, which is some 285,000 years.
+    time.as_millis().min(1 << 53).to_string()
+}
+
+/// Never 0: that stands for an epoch nobody gave.
+fn new_epoch() -> String {
+    Epoch(fastrand::u64(1..)).to_string()
+}
+
+impl Broker for Redis {
+    fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
+        Box::pin(self.publish_now(draft, retention))
+    }
+
+    fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
+        let channel = channel.clone();
+        Box::pin(async move { self.follow_now(&channel).await })
+    }
+
+    fn unfollow(&self, channel: &ChannelName) {
+        if let Some(server) = self.core.following.remove(channel) {
+            server.errands.add(channel.clone());
+        }
+    }
+
+    fn history(
+        &self,
+        channel: &ChannelName,
+        since: Option<Position>,
+        limit: usize,
+        retention: Retention,
+    ) -> BoxFuture<'_, Result<Page, Error>> {
+        let channel = channel.clone();
+        Box::pin(async move { self.core.page(&channel, since, limit, retention).await })
+    }
+
+    fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
+        let channel = channel.clone();
+        Box::pin(async move { self.core.forget(&channel).await })
+    }
+
+    fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {
+        let prefix = prefix.to_owned();
+        Box::pin(async move { self.channels_now(&prefix, limit).await })
+    }
+
+    fn is_in_reach(&self) -> bool {
+        self.core.is_in_reach()
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("node", &self.core.node).finish_non_exhaustive()
+    }
+}
