@@ -25,7 +25,7 @@
 //! | `admin` | the operator's view: health, metrics, reload |
 //! | `proxy` | requests that are not ours, to the backend and back, unchanged |
 //! | `session` | one client: who it is, what it follows, what it may do |
-//! | `webhook` | asks the backend, signed, and reads its verdict whole |
+//! | `webhook` | asks the backend, signed, and reads its verdict whole; tells it what happened until it takes it |
 //! | `auth` | token → identity, API key → scope, tickets |
 //! | `hub` | the channels of this node: who follows what, fan-out, outboxes, catch-up, the ledger |
 //! | `engine` | where publications are kept and numbered |

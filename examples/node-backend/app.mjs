@@ -37,7 +37,7 @@ function userOf(request) {
   return cookie ? sessions.get(cookie[1]) : undefined;
 }
 
-/** Step 3: answer Outrigger's questions. 2xx without a body is a yes. */
+/** Step 3: answer Outrigger's questions. 2xx without a body is a yes. Notices, such as disconnect, only want the 2xx. */
 function realtime(question, user) {
   if (question.type === 'connect' && user) return [200, { userId: user }];
   if (question.type === 'publish') {
@@ -45,6 +45,7 @@ function realtime(question, user) {
     if (!user || !text) return [403, { error: { code: 'not_now', message: 'Log in, and say something.' } }];
     return [200, { data: { from: user, text } }];
   }
+  if (question.type === 'disconnect') console.log(`${question.connection.userId ?? 'somebody'} left: ${question.reason}`);
   return [200];
 }
 

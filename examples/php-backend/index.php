@@ -38,7 +38,7 @@ function is_signed(string $body): bool
     return false;
 }
 
-/** Step 3: answer Outrigger's questions. 2xx without a body is a yes. */
+/** Step 3: answer Outrigger's questions. 2xx without a body is a yes. Notices, such as disconnect, only want the 2xx. */
 function realtime(array $question, ?string $user): void
 {
     if ($question['type'] === 'connect' && $user !== null) {
@@ -51,6 +51,9 @@ function realtime(array $question, ?string $user): void
             reply(200, ['data' => ['from' => $user, 'text' => $text]]);
         }
     } else {
+        if ($question['type'] === 'disconnect') {
+            error_log(($question['connection']['userId'] ?? 'somebody') . " left: {$question['reason']}");
+        }
         reply(200);
     }
 }

@@ -59,7 +59,7 @@ class Backend(BaseHTTPRequestHandler):
         self.reply(401 if self.path == "/announce" else 404)
 
     def realtime(self, body):
-        """Step 3: answer Outrigger's questions. 2xx without a body is a yes."""
+        """Step 3: answer Outrigger's questions. 2xx without a body is a yes. Notices, such as disconnect, only want the 2xx."""
         question = json.loads(body)
         user = self.user()  # the browser's own cookie comes along
         if question["type"] == "connect" and user:
@@ -69,6 +69,8 @@ class Backend(BaseHTTPRequestHandler):
             if not user or not text:
                 return self.reply(403, {"error": {"code": "not_now", "message": "Log in, and say something."}})
             return self.reply(200, {"data": {"from": user, "text": text}})
+        if question["type"] == "disconnect":
+            print(question["connection"]["userId"] or "somebody", "left:", question["reason"], flush=True)
         self.reply(200)
 
     def user(self):

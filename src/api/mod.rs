@@ -4,6 +4,7 @@
 mod announce;
 mod body;
 mod connections;
+mod dead;
 mod describe;
 mod explain;
 mod inspect;
@@ -28,7 +29,7 @@ use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
-use crate::webhook::Event;
+use crate::webhook::{Event, Notices};
 pub use announce::{Announced, Announcer, Terms};
 pub use body::Body;
 pub use metrics::Metrics;
@@ -52,6 +53,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     metrics: Metrics,
     holds: Holds,
 }
@@ -71,6 +73,8 @@ enum Route {
     DisconnectConnection(ConnectionId),
     DisconnectUser(String),
     Explain,
+    DeadLetters,
+    ReplayDeadLetters,
     OpenApi,
     Index,
 }
@@ -93,6 +97,8 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("POST", "/connections/{id}/disconnect", Some(Scope::Push)),
     ("POST", "/users/{id}/disconnect", Some(Scope::Push)),
     ("GET", "/explain", Some(Scope::Read)),
+    ("GET", "/webhooks/dead", Some(Scope::Read)),
+    ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -120,6 +126,8 @@ impl Route {
             ("POST", ["connections", id, "disconnect"]) => Self::DisconnectConnection(connection(id)?),
             ("POST", ["users", user, "disconnect"]) => Self::DisconnectUser((*user).to_owned()),
             ("GET", ["explain"]) => Self::Explain,
+            ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
+            ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
@@ -130,7 +138,7 @@ impl Route {
         match self {
             // A backend that may speak to a client may also send it away.
             Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
-            Self::DeleteHistory(_) => Some(Scope::Admin),
+            Self::DeleteHistory(_) | Self::ReplayDeadLetters => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -152,8 +160,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, metrics, holds })
+    pub fn new(hub: Arc<Hub>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub, notices, metrics, holds })
     }
 
     /// Answers one call.
@@ -188,6 +196,8 @@ impl Api {
             Route::Explain => explain::explain(&query, &self.hub, settings).await,
             Route::DisconnectConnection(id) => connections::disconnect(request, id, &self.hub).await,
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
+            Route::DeadLetters => dead::list(&query, &self.notices),
+            Route::ReplayDeadLetters => dead::replay(request, &self.notices).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

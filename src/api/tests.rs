@@ -11,7 +11,7 @@ use super::*;
 use crate::auth::ApiKey;
 use crate::channel::{Draft, Pattern, Position, Retention};
 use crate::drain::Drain;
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
 use crate::hub::{Access, Directory, Listed, Outbox, Owner, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
@@ -39,8 +39,9 @@ impl Bench {
         let deflate = Box::new(arc_swap::access::Constant(Deflate::default()));
         let hub = Hub::open_over(2, deflate, |deliver: Arc<dyn Deliver>, _| {
             let day = Duration::from_secs(86_400);
-            let settings = engine::Settings { positions: day, channels: 10_000, idempotency: day };
-            let engine = Arc::new(Flaky::over(engine::open(settings, deliver)));
+            let settings =
+                engine::Settings { positions: day, channels: 10_000, idempotency: day, idempotency_ids: 100_000 };
+            let engine = Arc::new(Flaky::over(Arc::new(engine::Memory::new(settings, deliver))));
             flaky.insert(engine).clone()
         });
         let mut registry = Registry::default();
@@ -60,6 +61,7 @@ impl Bench {
             presence: None,
         };
         let (drain, _) = Drain::new();
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(crate::records::Forgetful), &mut registry);
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
             rules: Arc::new(Rules::new(vec![rule])),
@@ -67,7 +69,7 @@ impl Bench {
             max_publication: MAX_PUBLICATION,
         };
         Self {
-            api: Api::new(hub.clone(), metrics.clone(), drain.holds()),
+            api: Api::new(hub.clone(), notices, metrics.clone(), drain.holds()),
             drain,
             hub,
             settings: Arc::new(settings),
@@ -234,6 +236,10 @@ impl Broker for Flaky {
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         self.memory.delete_history(channel)
+    }
+
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        self.memory.erase(user)
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::info;
 
 use super::{App, settings};
@@ -11,6 +12,8 @@ use crate::protocol::Format;
 
 /// For the internal listener's last answers, once everybody else is gone.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// For notices, even where clients took all the time there was.
+const LAST_NOTICES: Duration = Duration::from_secs(1);
 
 /// What was still there at the deadline, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Leftovers {
     /// Connections the backend had upgraded itself. Nobody can be told anything there, so they are cut.
     pub tunnels: usize,
     pub pushes: usize,
+    /// Notices the backend has not taken.
+    pub notices: usize,
 }
 
 impl App {
@@ -30,6 +35,7 @@ impl App {
     /// own slot, and what is under way is finished. Answers what was still there at the deadline.
     pub async fn drain(mut self) -> Leftovers {
         let drain = settings::drain(&self.shared.generation.load().config);
+        let deadline = Instant::now() + drain.deadline;
         self.shared.is_draining.store(true, Ordering::Relaxed);
         info!(delay = ?drain.delay, "not ready any more, connections are still taken");
         tokio::time::sleep(drain.delay).await;
@@ -42,12 +48,17 @@ impl App {
             self.transports.send_away(drain.spread).await;
             self.drain.finished().await;
         };
-        let in_time = tokio::time::timeout(drain.deadline.saturating_sub(drain.delay), ending).await;
-        let left = if in_time.is_ok() { Leftovers::default() } else { self.shared.leftovers(&self.api_metrics) };
+        let in_time = tokio::time::timeout_at(deadline, ending).await;
+        let mut left = if in_time.is_ok() { Leftovers::default() } else { self.shared.leftovers(&self.api_metrics) };
+        // Last, because every client that went is one.
+        left.notices = self.shared.notices.flush(deadline.max(Instant::now() + LAST_NOTICES)).await;
         let (internal, mut internals) = self.internal;
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
         internals.abort_all();
+        // After the last call that could publish.
+        while internals.join_next().await.is_some() {}
+        self.storage.close().await;
         left
     }
 }
@@ -79,11 +90,11 @@ impl Leftovers {
 
 impl fmt::Display for Leftovers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { websockets, event_streams, polls, proxied, tunnels, pushes } = self;
+        let Self { websockets, event_streams, polls, proxied, tunnels, pushes, notices } = self;
         write!(
             f,
             "{websockets} WebSockets, {event_streams} event streams, {polls} polls, {proxied} proxied requests, {tunnels} \
-             tunnels of the backend's own, {pushes} pushes"
+             tunnels of the backend's own, {pushes} pushes, {notices} notices"
         )
     }
 }

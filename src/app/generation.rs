@@ -59,8 +59,11 @@ impl Generation {
             Verifier::build(&settings::jwt(jwt), &backend, known).map(Arc::new)
         });
         let verifier = verifier.transpose()?;
+        // A path leads wherever the backend is.
+        let same_backend = previous.filter(|it| it.config.upstream.url == config.upstream.url);
+        let known = same_backend.and_then(|it| it.policy.webhooks.as_deref());
         let webhooks = settings::webhooks(&config)
-            .map(|it| Webhooks::build(it, &backend, &counters.webhook).map(Arc::new))
+            .map(|it| Webhooks::build(it, &backend, &counters.webhook, known).map(Arc::new))
             .transpose()?;
         let webhook_url = config.webhooks.url.as_ref().map(|it| &it.0);
         let rules = Arc::new(settings::rules(&config));

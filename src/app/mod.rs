@@ -6,6 +6,7 @@ mod generation;
 mod metrics;
 mod operate;
 mod settings;
+mod storage;
 mod trial;
 
 use std::path::PathBuf;
@@ -25,10 +26,13 @@ use crate::api::{Announcer, Api};
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
-use crate::hub::{self, Hub};
+use crate::engine::{self, OpenError};
+use crate::hub::Hub;
+use crate::records::Records;
 use crate::server::{self, Address, Admission, Listener, Server, tls};
 use crate::session::{self, Sessions};
 use crate::transport::Transports;
+use crate::webhook::Notices;
 use crate::{admin, api, proxy, routes, webhook};
 pub use ending::Leftovers;
 pub use generation::Error as CannotBuild;
@@ -49,6 +53,7 @@ pub struct App {
     servers: JoinSet<()>,
     /// Accepts calls to the internal API, until the very end: probes and pushes go on during the drain.
     internal: (Drain, JoinSet<()>),
+    storage: storage::Storage,
     /// What works for as long as the node does.
     _background: JoinSet<()>,
 }
@@ -60,6 +65,7 @@ struct Shared {
     /// The file the configuration came from.
     path: Option<PathBuf>,
     hub: Arc<Hub>,
+    notices: Arc<Notices>,
     /// By listener, the internal one last.
     certificates: Vec<Option<Arc<tls::Certificates>>>,
     is_draining: AtomicBool,
@@ -80,6 +86,8 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] CannotBuild),
     #[error(transparent)]
+    Data(#[from] OpenError),
+    #[error(transparent)]
     Bind(#[from] server::BindError),
 }
 
@@ -98,6 +106,7 @@ impl App {
         let api_metrics = api::Metrics::register(&mut registry);
         let session_metrics = session::Metrics::register(&mut registry);
         let server_metrics = server::Metrics::register(&mut registry);
+        let engine_metrics = engine::Metrics::register(&mut registry);
         let first = Generation::build(Arc::new(loaded.config), &counters, None)?;
         let config = first.config.clone();
         let certificates = (0..=config.listen.len())
@@ -106,24 +115,23 @@ impl App {
             .map_err(CannotBuild::Tls)?;
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
-        let hub_settings = hub::Settings {
-            shards: std::thread::available_parallelism().map_or(1, usize::from),
-            engine: settings::engine(&config),
-        };
-        let hub = Hub::open(hub_settings, Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate)));
+        let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
+        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
-        let sessions = Sessions::new(hub.clone(), Box::new(policy), session_metrics);
+        let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
         let transports = Transports::new(sessions, drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), api_metrics.clone(), drain.holds());
+        let api = Api::new(hub.clone(), notices.clone(), api_metrics.clone(), drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
             path: loaded.path,
             hub,
+            notices: notices.clone(),
             certificates,
             is_draining: AtomicBool::new(false),
             drain_wanted: Notify::new(),
@@ -139,6 +147,7 @@ impl App {
         let api_address = internal.addresses().remove(0);
         let mut background = JoinSet::new();
         background.spawn(transports.clone().sweep());
+        background.spawn(notices.work());
         let mut servers = JoinSet::new();
         servers.spawn(public.run(shared.public_service(transports.clone(), announcer), draining));
         let mut internals = JoinSet::new();
@@ -153,6 +162,7 @@ impl App {
             drain,
             servers,
             internal: (internal_drain, internals),
+            storage,
             _background: background,
         })
     }
@@ -190,6 +200,20 @@ impl App {
     pub async fn drain_wanted(&self) {
         self.shared.drain_wanted.notified().await;
     }
+}
+
+/// What the backend is told, by the webhooks of whichever generation runs then.
+fn notices(
+    generation: Arc<ArcSwap<Generation>>,
+    hub: &Hub,
+    records: Arc<dyn Records>,
+    registry: &mut Registry,
+) -> Arc<Notices> {
+    let current = Box::new(move || generation.load().policy.webhooks.clone());
+    let notices = Notices::new(current, &hub.node(), records, registry);
+    let tell = notices.clone();
+    hub.on_change(Box::new(move |change| tell.change(change)));
+    notices
 }
 
 impl Shared {

@@ -85,8 +85,7 @@ impl Operator for Shared {
     }
 
     fn readiness(&self) -> Readiness {
-        // The memory engine is never out of reach.
-        Readiness { accepting: !self.is_draining.load(Ordering::Relaxed), engine: true }
+        Readiness { accepting: !self.is_draining.load(Ordering::Relaxed), engine: self.hub.is_available() }
     }
 
     fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<Value, Value>> + Send + '_>> {

@@ -161,26 +161,51 @@ fn algorithm(it: config::Algorithm) -> auth::Algorithm {
 /// None where nothing is asked.
 pub(super) fn webhooks(config: &Config) -> Option<webhook::Settings> {
     let section = &config.webhooks;
-    let event = |it: &config::WebhookEvent| match it {
-        config::WebhookEvent::Connect => webhook::Event::Connect,
-        config::WebhookEvent::Subscribe => webhook::Event::Subscribe,
-        config::WebhookEvent::Publish => webhook::Event::Publish,
-        config::WebhookEvent::Refresh => webhook::Event::Refresh,
+    let on_error = |it| match it {
+        config::OnError::Deny => webhook::OnError::Deny,
+        config::OnError::Allow => webhook::OnError::Allow,
     };
     Some(webhook::Settings {
         url: section.url.as_ref()?.0.clone(),
         secrets: section.secret.0.iter().map(|it| it.reveal().into()).collect(),
-        events: section.events.iter().map(event).collect(),
+        events: section.events.iter().map(|it| event(*it)).collect(),
         timeout: section.timeout.0,
         forward_headers: section.forward_headers.iter().map(|it| it.0.clone()).collect(),
         max_in_flight: section.max_in_flight,
-        on_error: match section.on_error {
-            config::OnError::Deny => webhook::OnError::Deny,
-            config::OnError::Allow => webhook::OnError::Allow,
+        on_error: webhook::OnErrors {
+            connect: on_error(section.on_error.connect),
+            subscribe: on_error(section.on_error.subscribe),
+            publish: on_error(section.on_error.publish),
+        },
+        breaker: webhook::BreakerSettings { failures: section.breaker.failures, open: section.breaker.open.0 },
+        notices: webhook::NoticeSettings {
+            batch: section.batch,
+            grace: section.grace.0,
+            patience: section.retry.patience.0,
+            max_delay: section.retry.max_delay.0,
+            max_queued: section.queue.notices,
+            max_bytes: section.queue.size.0.0,
+            max_dead: section.queue.dead_letters,
         },
         max_reply: MAX_REPLY,
         max_data: config.realtime.max_publication.0.0,
     })
+}
+
+fn event(it: config::WebhookEvent) -> webhook::Event {
+    use config::WebhookEvent as From;
+    match it {
+        From::Connect => webhook::Event::Connect,
+        From::Subscribe => webhook::Event::Subscribe,
+        From::Publish => webhook::Event::Publish,
+        From::Refresh => webhook::Event::Refresh,
+        From::Disconnect => webhook::Event::Disconnect,
+        From::Unsubscribe => webhook::Event::Unsubscribe,
+        From::Occupied => webhook::Event::Occupied,
+        From::Vacated => webhook::Event::Vacated,
+        From::Joined => webhook::Event::Joined,
+        From::Left => webhook::Event::Left,
+    }
 }
 
 pub(super) fn api_keys(config: &Config) -> Vec<auth::ApiKey> {
@@ -202,7 +227,18 @@ pub(super) fn engine(config: &Config) -> engine::Settings {
         positions: config.positions.0,
         channels: config.limits.channels,
         idempotency: config.api.idempotency.0,
+        idempotency_ids: config.limits.idempotency_ids,
     }
+}
+
+/// None where everything lives in memory alone.
+pub(super) fn data(config: &Config) -> Option<engine::Data> {
+    let data = config.data.as_ref()?;
+    let fsync = match data.fsync {
+        config::Fsync::EachSecond => engine::Fsync::EachSecond,
+        config::Fsync::Always => engine::Fsync::Always,
+    };
+    Some(engine::Data { path: data.path.clone(), fsync })
 }
 
 /// How long each part of the drain takes.

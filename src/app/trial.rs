@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::generation::{Counters, Error, Generation};
+use super::generation::{Counters, Generation};
+use super::{Error, settings};
 use crate::config::Config;
 use crate::{proxy, webhook};
 
@@ -13,5 +14,9 @@ pub fn try_out(config: &Config) -> Result<(), Error> {
         proxy: Arc::new(proxy::Metrics::register(&mut registry)),
         webhook: webhook::Metrics::register(&mut registry),
     };
-    Generation::build(Arc::new(config.clone()), &counters, None).map(drop)
+    Generation::build(Arc::new(config.clone()), &counters, None)?;
+    if let Some(data) = settings::data(config) {
+        data.check()?;
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@
 //! | grant | channels that somebody was given, and for what |
 //! | position | the `epoch` and `seq` (and `id`) of the last publication somebody has |
 //! | member | a user who follows a channel with presence, over however many connections |
+//! | change | a channel got its first subscriber or lost its last, a member came or went |
 //! | retention | how many publications a channel keeps, and for how long |
 
 mod change;

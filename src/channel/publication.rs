@@ -106,6 +106,8 @@ pub struct Publication {
     /// Milliseconds since the Unix epoch.
     pub timestamp: u64,
     pub exclude: Vec<ConnectionId>,
+    /// Its data was taken out of the history for the sake of the user it was about.
+    pub erased: bool,
 }
 
 impl Publication {

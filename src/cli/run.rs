@@ -40,7 +40,10 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
-    info!("publications are kept in memory: they do not survive a restart");
+    match &app.config().data {
+        Some(data) => info!(folder = %data.path.display(), "history and positions survive a restart"),
+        None => info!("history lives in memory only: it does not survive a restart (`data` is not set)"),
+    }
     until_told_to_stop(app, watch, &logs).await
 }
 

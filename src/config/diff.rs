@@ -18,8 +18,18 @@ pub struct Change {
 }
 
 /// Sockets are bound and the engine is opened once, when the node starts.
-const NEEDS_RESTART: [&str; 6] =
-    ["api.listen", "api.idempotency", "engine", "limits.channels", "positions", "realtime.http2_websocket"];
+const NEEDS_RESTART: [&str; 10] = [
+    "api.listen",
+    "api.idempotency",
+    "data",
+    "data.fsync",
+    "data.path",
+    "engine",
+    "limits.channels",
+    "limits.idempotency_ids",
+    "positions",
+    "realtime.http2_websocket",
+];
 
 /// Everything that differs, in the order of the file.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {

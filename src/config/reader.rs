@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::problem::{Place, Problem};
 use super::tree::{Entry, Node, Value};
-use super::values::{FILE, PATH, SECRET, check};
+use super::values::{FILE, FOLDER, PATH, SECRET, check};
 use super::watch::Files;
 
 pub struct Reader<'a> {
@@ -135,6 +135,8 @@ impl<'a> Reader<'a> {
         }
         match accepted.text {
             Some(PATH) => self.file(text).map(|it| it.to_string_lossy().into()),
+            Some(FOLDER) if text.is_empty() => Err("a folder needs a name".to_owned()),
+            Some(FOLDER) => Ok(self.base.join(text).to_string_lossy().into()),
             Some(format) => check(format, text).map(|()| text.into()),
             None => Err(accepted.refuse(text)),
         }

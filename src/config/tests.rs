@@ -173,7 +173,17 @@ fn each_wrong_value_says_what_would_be_right() {
         ),
         ("listen: [ { tls: self_singed } ]", "1:18: `self_singed` is not known; did you mean `self_signed`?"),
         ("upstream: { ca: / }", "1:17: `/` is no file"),
-        ("data: null", "1:1: unknown key `data`"),
+        ("data: { fsync: 1s }", "1:7: `path` is missing here"),
+        ("data: { path: d, fsync: 2s }", "1:25: `2s` is not known; did you mean `1s`?"),
+        ("data: ''", "1:7: a folder needs a name"),
+        (
+            "webhooks: { on_error: maybe }",
+            "1:23: `maybe` cannot stand here; expected `deny` or `allow` or keys such as",
+        ),
+        ("webhooks: { on_error: { conect: deny } }", "1:25: unknown key `conect`; did you mean `connect`?"),
+        ("webhooks: { batch: 0 }", "1:20: 0 is too small: 1 is the least"),
+        ("webhooks: { retry: { for: 0s } }", "1:27: this must be longer than zero"),
+        ("webhooks: { events: [disconect] }", "1:22: `disconect` is not known; did you mean `disconnect`?"),
         ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
     ] {
         let found = complaints(text);
@@ -243,6 +253,18 @@ fn keys_that_contradict_each_other_are_found() {
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn what_holds_without_an_answer_is_one_word_or_one_for_each() {
+    let on_error = |text: &str| read(&format!("webhooks: {{ {text} }}")).unwrap().config.webhooks.on_error;
+    let all = on_error("on_error: allow");
+    assert_eq!((all.connect, all.subscribe, all.publish), (OnError::Allow, OnError::Allow, OnError::Allow));
+    let each = on_error("on_error: { publish: allow }");
+    assert_eq!((each.connect, each.subscribe, each.publish), (OnError::Deny, OnError::Deny, OnError::Allow));
+    assert_eq!(serde_json::to_string(&all).unwrap(), r#""allow""#);
+    let written = r#"{"connect":"deny","subscribe":"deny","publish":"allow"}"#;
+    assert_eq!(serde_json::to_string(&each).unwrap(), written);
 }
 
 #[test]

@@ -159,8 +159,10 @@ impl Word for http::HeaderName {
     }
 }
 
-/// The `format` of a file's name, of a secret, and the key that says a secret is in a file.
+/// The `format` of a file's name, of a folder that is made if it is not there, of a secret, and the key that says a secret
+/// is in a file.
 pub const PATH: &str = "path";
+pub const FOLDER: &str = "folder";
 pub const SECRET: &str = "secret";
 pub const FILE: &str = "file";
 

@@ -1,18 +1,21 @@
-//! The reference engine: everything in this process, gone with it. One short lock per channel's shard makes store,
-//! number and deliver one step, so every subscriber sees one order.
+//! The reference engine: everything in this process, gone with it unless a journal hears of it. One short lock per
+//! channel's shard makes store, number and deliver one step, so every subscriber sees one order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{BoxFuture, Broker, Deliver, Error, Page, Receipt, Settings};
-use crate::channel::{ChannelName, Draft, Epoch, Position, Publication, Retention};
+use super::changes::{Change, Changes, Journal};
+use super::log::{Log, Terms};
+use super::{BoxFuture, Broker, Deliver, Erased, Error, Metrics, Page, Receipt, Settings};
+use crate::channel::{ChannelName, Draft, Position, Publication, Retention};
 
 /// More locks than any machine has cores that publish at once.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 /// How often one shard is looked through for what has expired; all of them take `SHARDS` times as long.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -22,33 +25,57 @@ pub struct Memory {
     hasher: RandomState,
     deliver: Arc<dyn Deliver>,
     settings: Settings,
+    metrics: Metrics,
+    /// Ids that are recognised, all channels together.
+    ids: AtomicUsize,
+    journal: Option<Arc<dyn Journal>>,
+    /// What the journal calls the next channel.
+    next_channel: AtomicI64,
 }
 
 type Shard = HashMap<ChannelName, Log>;
 
-/// What is known of one channel.
-struct Log {
-    epoch: Epoch,
-    head: u64,
-    last_id: Option<Arc<str>>,
-    kept: VecDeque<Kept>,
-    retention: Retention,
-    /// Ids given by publishers, oldest first, for as long as a repetition is recognised.
-    given: VecDeque<(Instant, Arc<str>)>,
-    taken: HashMap<Arc<str>, u64>,
-    used: Instant,
-    /// This node's clients follow it: its numbering must not begin anew under them.
-    is_followed: bool,
-}
-
-struct Kept {
-    publication: Arc<Publication>,
-    at: Instant,
+/// What becomes of a draft on its way to a store.
+pub(super) enum Numbered {
+    /// A repetition of what is stored.
+    Known(Receipt),
+    /// A repetition of what is on its way there itself.
+    Again(Receipt),
+    /// With the number its channel has in the store.
+    New { publication: Arc<Publication>, channel: i64 },
 }
 
 impl Memory {
     pub fn new(settings: Settings, deliver: Arc<dyn Deliver>) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new(), deliver, settings }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            deliver,
+            settings,
+            metrics: Metrics::default(),
+            ids: AtomicUsize::new(0),
+            journal: None,
+            next_channel: AtomicI64::new(1),
+        }
+    }
+
+    pub fn counting(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// With what a store remembers, and from now on telling it what changes.
+    pub(super) fn restored(self, logs: Vec<Log>, next_channel: i64, journal: Arc<dyn Journal>) -> Self {
+        let now = Instant::now();
+        let memory = Self { journal: Some(journal), next_channel: AtomicI64::new(next_channel), ..self };
+        for mut log in logs {
+            let mut changes = Changes::default();
+            memory.ids.fetch_add(log.ids_given().count(), Ordering::Relaxed);
+            log.expire(now, memory.settings.idempotency, &mut changes);
+            memory.tell(changes);
+            let name = log.name().clone();
+            memory.shard(&name).insert(name, log);
+        }
+        memory
     }
 
     /// Drops what has outlived its time, one shard after the other, for ever. The owner aborts it.
@@ -60,14 +87,20 @@ impl Memory {
         }
     }
 
-    fn sweep_shard(&self, at: usize, now: Instant) {
-        let positions = self.settings.positions;
+    pub(super) fn sweep_shard(&self, at: usize, now: Instant) {
+        let Settings { positions, idempotency, .. } = self.settings;
+        let mut changes = Changes::default();
         let mut shard = lock(&self.shards[at]);
         shard.retain(|_, log| {
-            log.expire(now, self.settings.idempotency);
-            log.is_followed || now.duration_since(log.used) < positions
+            log.expire(now, idempotency, &mut changes);
+            let stays = !log.may_be_forgotten() || now.saturating_duration_since(log.used) < positions;
+            if !stays {
+                log.forget(&mut changes);
+            }
+            stays
         });
         shard.shrink_to_fit();
+        self.tell(changes);
     }
 
     fn shard(&self, channel: &ChannelName) -> MutexGuard<'_, Shard> {
@@ -76,60 +109,129 @@ impl Memory {
     }
 
     /// The channel's log, made on first use. Where a shard is full, the eighth of it that was used longest ago goes.
-    fn log<'a>(&self, shard: &'a mut Shard, channel: &ChannelName, now: Instant) -> &'a mut Log {
+    fn log<'a>(&self, shard: &'a mut Shard, channel: &ChannelName, now: Instant, changes: &mut Changes) -> &'a mut Log {
         let most = self.settings.channels.div_ceil(SHARDS);
         if shard.len() >= most && !shard.contains_key(channel) {
-            forget_oldest(shard, (most / 8).max(1));
+            forget_oldest(shard, (most / 8).max(1), changes);
         }
-        let log = shard.entry(channel.clone()).or_insert_with(|| Log::new(now));
+        let log = shard.entry(channel.clone()).or_insert_with(|| {
+            let number = self.journal.as_ref().map_or(0, |_| self.next_channel.fetch_add(1, Ordering::Relaxed));
+            let log = Log::new(channel.clone(), number, now);
+            if number != 0 {
+                changes.list.push(Change::Channel(log.row()));
+            }
+            log
+        });
         log.used = now;
         log
     }
 
+    /// Under the shard's lock, so that the journal hears of a channel's changes in their order.
+    fn tell(&self, changes: Changes) {
+        if changes.ids_gone > 0 {
+            self.ids.fetch_sub(changes.ids_gone, Ordering::Relaxed);
+        }
+        if let Some(journal) = self.journal.as_ref().filter(|_| !changes.list.is_empty()) {
+            journal.changed(changes.list);
+        }
+    }
+
+    /// One more id is recognised. Where there are too many, the eighth of the shard's that was given longest ago goes.
+    fn count_id(&self, shard: &mut Shard, changes: &mut Changes) {
+        if self.ids.fetch_add(1, Ordering::Relaxed) >= self.settings.idempotency_ids {
+            let forgotten = forget_oldest_ids(shard, changes);
+            self.metrics.ids_forgotten.inc_by(forgotten as u64);
+        }
+    }
+
     fn publish_now(&self, draft: Draft, retention: Retention) -> Receipt {
         let now = Instant::now();
+        let mut changes = Changes::default();
         let mut shard = self.shard(&draft.channel);
-        let log = self.log(&mut shard, &draft.channel, now);
-        log.expire(now, self.settings.idempotency);
-        if let Some((id, seq)) = log.taken.get_key_value(&draft.id) {
-            let position = Position { epoch: log.epoch, seq: *seq, id: Some(id.clone()) };
-            return Receipt { position, id: id.clone(), duplicate: true, durable: "memory" };
+        let log = self.log(&mut shard, &draft.channel, now, &mut changes);
+        log.expire(now, self.settings.idempotency, &mut changes);
+        let id = draft.id.clone();
+        let receipt = if let Some((position, _)) = log.find(&id) {
+            Receipt { position, id, duplicate: true, durable: "memory" }
+        } else {
+            let is_idempotent = draft.is_idempotent;
+            let publication = Arc::new(log.next(draft));
+            log.take(&publication, Terms { retention, is_idempotent, at: now, row: 0 }, &mut changes);
+            if is_idempotent {
+                self.count_id(&mut shard, &mut changes);
+            }
+            let position = publication.position();
+            // Under the lock: the next number is not given before this one is on its way.
+            self.deliver.publication(publication);
+            Receipt { position, id, duplicate: false, durable: "memory" }
+        };
+        self.tell(changes);
+        receipt
+    }
+
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> usize {
+        self.ids.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn room(&self) {
+        self.deliver.room().await;
+    }
+
+    /// Numbers a draft for a store. Nobody sees the publication before [`Memory::take`]; [`Memory::fall_back`] takes the
+    /// number back. Only one task may do this.
+    pub(super) fn number(&self, draft: Draft, retention: Retention, now: Instant) -> Numbered {
+        let mut changes = Changes::default();
+        let mut shard = self.shard(&draft.channel);
+        let log = self.log(&mut shard, &draft.channel, now, &mut changes);
+        // Before the publication: a store that knew it alone would trim it by what was kept before.
+        log.keeps(retention, &mut changes);
+        log.expire(now, self.settings.idempotency, &mut changes);
+        let numbered = match log.find(&draft.id) {
+            Some((position, is_waiting)) => {
+                let receipt = Receipt { position, id: draft.id, duplicate: true, durable: "memory" };
+                if is_waiting { Numbered::Again(receipt) } else { Numbered::Known(receipt) }
+            }
+            None => {
+                let is_idempotent = draft.is_idempotent;
+                let publication = log.next(draft);
+                log.goes_ahead(&publication, is_idempotent);
+                Numbered::New { publication: Arc::new(publication), channel: log.number() }
+            }
+        };
+        self.tell(changes);
+        numbered
+    }
+
+    /// The store has it: from here on it is history, and delivered.
+    pub(super) fn take(&self, publication: Arc<Publication>, terms: Terms) {
+        let mut changes = Changes::default();
+        let mut shard = self.shard(&publication.channel);
+        let log = self.log(&mut shard, &publication.channel, terms.at, &mut changes);
+        log.take(&publication, terms, &mut changes);
+        if terms.is_idempotent {
+            self.count_id(&mut shard, &mut changes);
         }
-        let id = draft.id;
-        log.head += 1;
-        log.last_id = Some(id.clone());
-        if draft.is_idempotent {
-            log.given.push_back((now, id.clone()));
-            log.taken.insert(id.clone(), log.head);
-        }
-        let publication = Arc::new(Publication {
-            channel: draft.channel,
-            epoch: log.epoch,
-            seq: log.head,
-            prev: None,
-            id: id.clone(),
-            event: draft.event,
-            user: draft.user,
-            subject: draft.subject,
-            data: draft.data,
-            timestamp: crate::channel::now(),
-            exclude: draft.exclude,
-        });
-        log.keep(&publication, retention, now);
-        let position = publication.position();
-        // Under the lock: the next number is not given before this one is on its way.
         self.deliver.publication(publication);
-        Receipt { position, id, duplicate: false, durable: "memory" }
+        self.tell(changes);
+    }
+
+    /// The store did not take what was numbered last in this channel.
+    pub(super) fn fall_back(&self, channel: &ChannelName) {
+        if let Some(log) = self.shard(channel).get_mut(channel) {
+            log.fall_back();
+        }
     }
 
     fn read(&self, channel: &ChannelName, since: Option<Position>, limit: usize, retention: Retention) -> Page {
         let now = Instant::now();
+        let mut changes = Changes::default();
         let mut shard = self.shard(channel);
-        let log = self.log(&mut shard, channel, now);
-        // A rule that keeps less than before is obeyed at once.
-        log.retention = retention;
-        log.expire(now, self.settings.idempotency);
-        let head = Position { epoch: log.epoch, seq: log.head, id: log.last_id.clone() };
+        let log = self.log(&mut shard, channel, now, &mut changes);
+        log.keeps(retention, &mut changes);
+        log.expire(now, self.settings.idempotency, &mut changes);
+        self.tell(changes);
+        let head = log.position();
         let Some(since) = since else {
             let newest = log.kept.len().saturating_sub(limit);
             let publications = log.kept.iter().skip(newest).map(|it| it.publication.clone()).collect();
@@ -141,83 +243,51 @@ impl Memory {
         let after = log.kept.iter().map(|it| &it.publication).skip_while(|it| it.seq <= since.seq);
         Page { publications: after.take(limit).cloned().collect(), head, unbroken: true }
     }
-}
 
-impl Log {
-    fn new(now: Instant) -> Self {
-        Self {
-            // Never 0: that stands for an epoch nobody gave.
-            epoch: Epoch(fastrand::u64(1..)),
-            head: 0,
-            last_id: None,
-            kept: VecDeque::new(),
-            retention: Retention::NONE,
-            given: VecDeque::new(),
-            taken: HashMap::new(),
-            used: now,
-            is_followed: false,
+    fn erase_now(&self, user: &str) -> Erased {
+        let mut erased = Erased::default();
+        for shard in &self.shards {
+            let mut changes = Changes::default();
+            let mut shard = lock(shard);
+            for log in shard.values_mut() {
+                let count = log.erase(user, &mut changes);
+                erased.publications += count;
+                erased.channels += usize::from(count > 0);
+            }
+            self.tell(changes);
         }
-    }
-
-    fn keep(&mut self, publication: &Arc<Publication>, retention: Retention, now: Instant) {
-        self.retention = retention;
-        if retention.size > 0 {
-            self.kept.push_back(Kept { publication: publication.clone(), at: now });
-        }
-        self.trim();
-    }
-
-    fn trim(&mut self) {
-        while self.kept.len() > self.retention.size {
-            self.kept.pop_front();
-        }
-        if self.kept.is_empty() {
-            self.kept = VecDeque::new();
-        }
-    }
-
-    fn expire(&mut self, now: Instant, idempotency: Duration) {
-        let ttl = self.retention.ttl;
-        while self.kept.front().is_some_and(|it| now.duration_since(it.at) >= ttl) {
-            self.kept.pop_front();
-        }
-        self.trim();
-        while let Some((_, id)) = self.given.pop_front_if(|(at, _)| now.duration_since(*at) >= idempotency) {
-            self.taken.remove(&id);
-        }
-    }
-
-    /// Whether everything after `since` is still here, and `since` itself is of this log's past.
-    fn continues(&self, since: &Position) -> bool {
-        if since.epoch != self.epoch || since.seq > self.head {
-            return false;
-        }
-        let first_kept = self.kept.front().map_or(self.head + 1, |it| it.publication.seq);
-        if since.seq + 1 < first_kept {
-            return false;
-        }
-        let named = match since.seq == self.head {
-            true => self.last_id.as_ref(),
-            false => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
-        };
-        match (&since.id, named) {
-            (Some(theirs), Some(ours)) => theirs == ours,
-            _ => true,
-        }
+        erased
     }
 }
 
-fn forget_oldest(shard: &mut Shard, count: usize) {
-    let mut ages: Vec<Instant> = shard.values().filter(|log| !log.is_followed).map(|log| log.used).collect();
+fn forget_oldest(shard: &mut Shard, count: usize, changes: &mut Changes) {
+    let mut ages: Vec<Instant> = shard.values().filter(|log| log.may_be_forgotten()).map(|log| log.used).collect();
     let Some(at) = count.min(ages.len()).checked_sub(1) else { return };
     let (_, newest_to_go, _) = ages.select_nth_unstable(at);
     let newest_to_go = *newest_to_go;
     let mut left = count;
     shard.retain(|_, log| {
-        let goes = left > 0 && !log.is_followed && log.used <= newest_to_go;
+        let goes = left > 0 && log.may_be_forgotten() && log.used <= newest_to_go;
         left -= usize::from(goes);
+        if goes {
+            log.forget(changes);
+        }
         !goes
     });
+}
+
+/// Many at once, so that looking for the oldest is paid for once in a while. Answers how many went.
+fn forget_oldest_ids(shard: &mut Shard, changes: &mut Changes) -> usize {
+    let mut given: Vec<Instant> = shard.values().flat_map(Log::ids_given).collect();
+    let count = given.len().div_ceil(8);
+    let Some(at) = count.checked_sub(1) else { return 0 };
+    let (_, newest_to_go, _) = given.select_nth_unstable(at);
+    let newest_to_go = *newest_to_go;
+    let mut left = count;
+    for log in shard.values_mut() {
+        left -= log.forget_ids_until(newest_to_go, left, changes);
+    }
+    count - left
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -234,8 +304,10 @@ impl Broker for Memory {
 
     /// Every publication of this process is delivered here anyway; it is only kept from being forgotten.
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
+        let mut changes = Changes::default();
         let mut shard = self.shard(channel);
-        self.log(&mut shard, channel, Instant::now()).is_followed = true;
+        self.log(&mut shard, channel, Instant::now(), &mut changes).is_followed = true;
+        self.tell(changes);
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -257,10 +329,17 @@ impl Broker for Memory {
     }
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
-        if let Some(log) = self.shard(channel).get_mut(channel) {
-            log.kept = VecDeque::new();
+        let mut changes = Changes::default();
+        let mut shard = self.shard(channel);
+        if let Some(log) = shard.get_mut(channel) {
+            log.forget_history(&mut changes);
         }
+        self.tell(changes);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        Box::pin(std::future::ready(Ok(self.erase_now(user))))
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {
@@ -277,115 +356,5 @@ impl Broker for Memory {
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Memory").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::channel::Data;
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<(ChannelName, u64)>>);
-
-    impl Deliver for Heard {
-        fn room(&self) -> BoxFuture<'_, ()> {
-            Box::pin(std::future::ready(()))
-        }
-        fn publication(&self, it: Arc<Publication>) {
-            self.0.lock().unwrap().push((it.channel.clone(), it.seq));
-        }
-    }
-
-    const KEEP_3: Retention = Retention { size: 3, ttl: Duration::from_secs(60) };
-
-    fn engine(channels: usize) -> (Memory, Arc<Heard>) {
-        let heard = Arc::new(Heard::default());
-        let settings =
-            Settings { positions: Duration::from_secs(3600), channels, idempotency: Duration::from_secs(600) };
-        (Memory::new(settings, heard.clone()), heard)
-    }
-
-    fn name(text: &str) -> ChannelName {
-        ChannelName::parse(text).unwrap()
-    }
-
-    fn draft(channel: &str, id: Option<&str>) -> Draft {
-        Draft::new(name(channel), Data::Json(Bytes::from_static(b"1")), id.map(Arc::from))
-    }
-
-    fn seqs(page: &Page) -> Vec<u64> {
-        page.publications.iter().map(|it| it.seq).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn two_channels_are_numbered_each_on_its_own_and_delivered_in_order() {
-        let (engine, heard) = engine(1000);
-        for _ in 0..2 {
-            engine.publish(draft("a", None), KEEP_3).await.unwrap();
-            engine.publish(draft("b", None), KEEP_3).await.unwrap();
-        }
-        let expected = [("a", 1), ("b", 1), ("a", 2), ("b", 2)].map(|(channel, seq)| (name(channel), seq));
-        assert_eq!(*heard.0.lock().unwrap(), expected);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_repeated_id_answers_the_first_receipt_and_is_not_delivered_again() {
-        let (engine, heard) = engine(1000);
-        let first = engine.publish(draft("a", Some("x")), KEEP_3).await.unwrap();
-        engine.publish(draft("a", None), KEEP_3).await.unwrap();
-        let again = engine.publish(draft("a", Some("x")), KEEP_3).await.unwrap();
-        assert_eq!((again.position, again.duplicate), (first.position, true));
-        assert!(!engine.publish(draft("b", Some("x")), KEEP_3).await.unwrap().duplicate, "ids are per channel");
-        assert_eq!(heard.0.lock().unwrap().len(), 3);
-        tokio::time::advance(Duration::from_secs(600)).await;
-        assert!(!engine.publish(draft("a", Some("x")), KEEP_3).await.unwrap().duplicate, "the window is over");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn history_gives_the_whole_gap_or_says_that_it_cannot() {
-        let (engine, _) = engine(1000);
-        let mut last = None;
-        for _ in 0..5 {
-            last = Some(engine.publish(draft("a", None), KEEP_3).await.unwrap().position);
-        }
-        let at = |seq| Position { seq, id: None, ..last.clone().unwrap() };
-        let read = async |since| engine.history(&name("a"), since, 10, KEEP_3).await.unwrap();
-        let page = read(Some(at(2))).await;
-        assert_eq!((seqs(&page), page.unbroken), (vec![3, 4, 5], true));
-        assert!(!read(Some(at(1))).await.unbroken, "2 is gone");
-        assert!(!read(Some(at(6))).await.unbroken, "beyond the head");
-        assert!(!read(Some(Position { epoch: Epoch(7), ..at(4) })).await.unbroken, "another epoch");
-        assert!(!read(Some(Position { id: Some("no".into()), ..at(4) })).await.unbroken, "another publication");
-        assert!(read(last.clone()).await.unbroken);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(!read(Some(at(4))).await.unbroken, "expired");
-        assert!(read(last).await.unbroken, "who is at the head misses nothing");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_forgotten_channel_starts_a_new_epoch() {
-        let (engine, _) = engine(SHARDS);
-        let first = engine.publish(draft("a", None), KEEP_3).await.unwrap().position;
-        for at in 0..1000 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            engine.publish(draft(&format!("other.{at}"), None), KEEP_3).await.unwrap();
-        }
-        let page = engine.history(&name("a"), Some(first.clone()), 10, KEEP_3).await.unwrap();
-        assert!(!page.unbroken);
-        assert_ne!(page.head.epoch, first.epoch);
-        assert!(engine.channels("", 10_000).await.unwrap().len() <= SHARDS);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_channel_is_forgotten_after_its_time() {
-        let (engine, _) = engine(1000);
-        let first = engine.publish(draft("a", None), KEEP_3).await.unwrap().position;
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        (0..SHARDS).for_each(|at| engine.sweep_shard(at, Instant::now()));
-        let page = engine.history(&name("a"), Some(first.clone()), 10, KEEP_3).await.unwrap();
-        assert!(!page.unbroken && page.head.epoch != first.epoch);
     }
 }

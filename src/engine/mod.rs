@@ -2,9 +2,15 @@
 //! gives history, [`Presence`] knows who is where; both call back through [`Deliver`], so an engine never knows who
 //! subscribes.
 
+mod changes;
+mod disk;
+mod log;
 mod members;
 mod memory;
+mod metrics;
 pub mod redis;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,8 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
+pub use disk::{Data, Disk, Fsync, OpenError, Store};
 pub use members::MemoryPresence;
 pub use memory::Memory;
+pub use metrics::Metrics;
 pub use redis::Redis;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,6 +35,8 @@ pub struct Settings {
     pub channels: usize,
     /// How long a repeated publication id is recognised.
     pub idempotency: Duration,
+    /// How many ids are recognised at most, oldest forgotten first.
+    pub idempotency_ids: usize,
 }
 
 /// Takes publications: stores and numbers each in one step.
@@ -52,13 +62,17 @@ pub trait Broker: Send + Sync {
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// The channels remembered whose names start with `prefix`, at most `limit`.
-    fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
+    /// Takes a user's stored publications out of the histories, those they published and those about them: what is left is
+    /// their numbers.
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>>;
 
-    /// Whether drafts can be taken. An engine in this process always is.
-    fn is_in_reach(&self) -> bool {
+    /// Whether drafts can be taken just now.
+    fn is_available(&self) -> bool {
         true
     }
+
+    /// The channels remembered whose names start with `prefix`, at most `limit`.
+    fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
 
 /// Knows who is in a channel: users, from their first connection to their last, wherever those are.
@@ -126,8 +140,15 @@ pub struct Receipt {
     /// The publication's id: the draft's, or the one that was made for it.
     pub id: Arc<str>,
     pub duplicate: bool,
-    /// How safe it is: `memory`, `fsync` or `engine`.
+    /// How safe it is: `memory`, `written` (the operating system has it), `fsync` or `engine`.
     pub durable: &'static str,
+}
+
+/// What an erasure came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    pub publications: usize,
+    pub channels: usize,
 }
 
 /// A stretch of history, in order.
@@ -153,12 +174,10 @@ pub enum Error {
     /// Nothing was taken.
     #[error("the engine is out of reach")]
     Unavailable,
+    /// Nothing was taken, nor will be before the data folder can be written again.
+    #[error("the data folder is full or failing; nothing was taken")]
+    Storage,
     /// It may or may not have been taken.
     #[error("the engine did not answer in time")]
     Unknown,
-}
-
-/// Opens the engine that delivers into this node.
-pub fn open(settings: Settings, deliver: Arc<dyn Deliver>) -> Arc<Memory> {
-    Arc::new(Memory::new(settings, deliver))
 }

@@ -71,12 +71,7 @@ impl Hub {
     ) -> Result<Subscribed, Error> {
         self.follows.add(channel).await?;
         let inbox = self.inbox_of(outbox.id).clone();
-        inbox.push(Order::Join {
-            channel: channel.clone(),
-            outbox: outbox.clone(),
-            when_slow: rule.when_slow,
-            hears_presence: rule.presence.is_some(),
-        });
+        inbox.push(Order::Join { channel: channel.clone(), outbox: outbox.clone(), when_slow: rule.when_slow });
         let subscription = Subscription {
             channel: channel.clone(),
             outbox: outbox.clone(),

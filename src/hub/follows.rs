@@ -72,3 +72,43 @@ impl Follows {
         self.counts.lock().expect("nothing panics under this lock")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{self, BoxFuture, Deliver};
+
+    /// Nothing is published here.
+    struct Nobody;
+
+    impl Deliver for Nobody {
+        fn room(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn publication(&self, _: Arc<crate::channel::Publication>) {}
+    }
+
+    #[tokio::test]
+    async fn the_first_and_the_last_follower_are_told_and_nobody_in_between() {
+        let (told, changes) = (Arc::new(Mutex::new(Vec::new())), Changes::default());
+        let hear = told.clone();
+        changes.get_or_init(|| Box::new(move |change| hear.lock().unwrap().push(change)));
+        let day = Duration::from_secs(86_400);
+        let settings = engine::Settings { positions: day, channels: 10, idempotency: day, idempotency_ids: 10 };
+        let follows = Follows::new(Arc::new(engine::Memory::new(settings, Arc::new(Nobody))), changes);
+        let channel = ChannelName::parse("room.5").unwrap();
+        let heard = || std::mem::take(&mut *told.lock().unwrap());
+        follows.add(&channel).await.unwrap();
+        assert_eq!(heard(), [Change::Occupied { channel: channel.clone() }]);
+        follows.add(&channel).await.unwrap();
+        follows.remove(&channel);
+        assert_eq!(heard(), []);
+        follows.remove(&channel);
+        assert_eq!(heard(), [Change::Vacated { channel: channel.clone() }]);
+        follows.remove(&channel);
+        assert_eq!(heard(), []);
+    }
+}

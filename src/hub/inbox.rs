@@ -6,6 +6,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::ledger::Tally;
 use super::outbox::Outbox;
+use super::presence::Hear;
 use super::rules::WhenSlow;
 use crate::channel::{ChannelName, ConnectionId};
 use crate::protocol::{Push, Shared};
@@ -21,7 +22,6 @@ pub(super) enum Order {
         channel: ChannelName,
         outbox: Arc<Outbox>,
         when_slow: WhenSlow,
-        hears_presence: bool,
     },
     /// What is held and newer than `from` is released; from here on the client is written to directly.
     Live {
@@ -29,11 +29,11 @@ pub(super) enum Order {
         id: ConnectionId,
         from: u64,
     },
-    /// From here on the client is told who comes and goes, or no longer.
+    /// Whether and when a follower is told who comes and goes.
     Hear {
         channel: ChannelName,
         id: ConnectionId,
-        hears_presence: bool,
+        what: Hear,
     },
     /// Who came and who went, for all of the channel's followers that hear it.
     News {

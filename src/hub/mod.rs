@@ -3,7 +3,6 @@
 
 mod catch_up;
 mod checkpoints;
-mod crowd;
 mod directory;
 mod follows;
 mod inbox;
@@ -19,6 +18,7 @@ mod trail;
 mod wire;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -38,11 +38,11 @@ pub use trail::Trail;
 pub use wire::{Signal, Wire};
 
 use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Error, MemoryPresence, Page, Presence, Receipt};
+use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, MemoryPresence, Page, Presence, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
-use crowd::{Crowds, Way};
 use inbox::{Inbox, Order};
+use presence::{Crowds, Way};
 use shard::Shard;
 
 /// What a hub is opened with.
@@ -89,10 +89,10 @@ pub struct Published {
 }
 
 impl Hub {
-    /// Opens the engine and starts the shards. Needs a running tokio runtime.
+    /// Starts the shards over an engine of its own, which is gone with the process. Needs a running tokio runtime.
     pub fn open(settings: Settings, deflate: CurrentDeflate) -> Arc<Self> {
         Self::open_over(settings.shards, deflate, |deliver, work| {
-            let memory = engine::open(settings.engine, deliver);
+            let memory = Arc::new(Memory::new(settings.engine, deliver));
             work.spawn(memory.clone().sweep());
             memory
         })
@@ -104,6 +104,16 @@ impl Hub {
         deflate: CurrentDeflate,
         engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Arc<dyn Broker>,
     ) -> Arc<Self> {
+        let Ok(hub) = Self::try_open_over(shards, deflate, |deliver, work| Ok::<_, Infallible>(engine(deliver, work)));
+        hub
+    }
+
+    /// The same over an engine that may not open.
+    pub fn try_open_over<E>(
+        shards: usize,
+        deflate: CurrentDeflate,
+        engine: impl FnOnce(Arc<dyn Deliver>, &mut JoinSet<()>) -> Result<Arc<dyn Broker>, E>,
+    ) -> Result<Arc<Self>, E> {
         let ledger = Arc::new(Ledger::default());
         let inboxes: Arc<[_]> = (0..shards.max(1)).map(|_| Arc::new(Inbox::default())).collect();
         let mut work = JoinSet::new();
@@ -120,12 +130,12 @@ impl Hub {
             crowds: crowds.clone(),
             changes: changes.clone(),
         });
-        let broker = engine(fan_out.clone(), &mut work);
+        let broker = engine(fan_out.clone(), &mut work)?;
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
         work.spawn(crowds.work(presence.clone()));
         let (leaving, left) = mpsc::unbounded_channel();
         work.spawn(presence::see_through(left));
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             node: fastrand::u32(..),
             follows: follows::Follows::new(broker.clone(), changes),
             broker,
@@ -136,7 +146,7 @@ impl Hub {
             checkpoints: Arc::default(),
             ledger,
             _work: work,
-        })
+        }))
     }
 
     /// Whom to tell what happens to channels here: subscribers and members, as this node causes it. Set once; it is called
@@ -173,6 +183,16 @@ impl Hub {
 
     pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
         self.broker.delete_history(channel).await
+    }
+
+    /// Takes a user's publications out of every history.
+    pub async fn erase(&self, user: &str) -> Result<Erased, Error> {
+        self.broker.erase(user).await
+    }
+
+    /// Whether publications can be taken just now.
+    pub fn is_available(&self) -> bool {
+        self.broker.is_available()
     }
 
     /// A name for a new connection of this node.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::inbox::{Inbox, Order};
 use super::ledger::{Ledger, Tally};
 use super::outbox::{Offer, Outbox};
+use super::presence::Hearing;
 use super::rules::WhenSlow;
 use super::run::Run;
 use super::wire::Signal;
@@ -36,7 +37,8 @@ struct Follower {
     outbox: Arc<Outbox>,
     held: Option<Box<Held>>,
     when_slow: WhenSlow,
-    hears_presence: bool,
+    /// Where the channel has presence.
+    hearing: Option<Box<Hearing>>,
 }
 
 /// What was published between a client's join and the end of its catch-up.
@@ -45,11 +47,6 @@ struct Held {
     pushes: Vec<Arc<Push>>,
     bytes: usize,
     overflowed: bool,
-    /// Who came and who went meanwhile.
-    news: Vec<Arc<Shared>>,
-    news_bytes: usize,
-    /// That was too much to hold: the list is told again.
-    lists_again: bool,
 }
 
 /// What a run's offers came to.
@@ -128,14 +125,14 @@ impl Shard {
     fn follow(&mut self, order: Order, orders: &mut VecDeque<Order>) {
         match order {
             Order::Publish { .. } | Order::News { .. } => {}
-            Order::Join { channel, outbox, when_slow, hears_presence } => {
+            Order::Join { channel, outbox, when_slow } => {
                 let held = Some(Box::default());
-                let follower = Follower { outbox, held, when_slow, hears_presence };
+                let follower = Follower { outbox, held, when_slow, hearing: None };
                 self.channels.entry(channel).or_default().push(follower);
             }
-            Order::Hear { channel, id, hears_presence } => {
-                if let Some(follower) = follower(&mut self.channels, &channel, id) {
-                    follower.hears_presence = hears_presence;
+            Order::Hear { channel, id, what } => {
+                if let Some(Follower { outbox, when_slow, hearing, .. }) = follower(&mut self.channels, &channel, id) {
+                    Hearing::hear(hearing, what, &channel, outbox, *when_slow);
                 }
             }
             Order::Live { channel, id, from } => {
@@ -169,7 +166,7 @@ impl Shard {
         let per_turn = OFFERS_PER_TURN.min(BYTES_PER_TURN / news.wire(Format::Poll).len().max(1)).max(1);
         let mut turns = followers.chunks_mut(per_turn).peekable();
         while let Some(turn) = turns.next() {
-            turn.iter_mut().filter(|it| it.hears_presence).for_each(|it| it.tell(channel, news));
+            turn.iter_mut().for_each(|it| it.tell(channel, news));
             if turns.peek().is_some() {
                 tokio::task::yield_now().await;
             }
@@ -245,25 +242,12 @@ impl Follower {
     }
 
     fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
-        match &mut self.held {
-            Some(held) => held.keep_news(news),
-            None => self.outbox.tell(channel, news, self.when_slow),
-        }
-    }
-
-    /// The client knows by now who was there when it joined: what came after that adds up.
-    fn tell_held(&mut self, channel: &ChannelName) {
-        let Some(held) = &mut self.held else { return };
-        for news in std::mem::take(&mut held.news) {
-            self.outbox.tell(channel, &news, self.when_slow);
-        }
-        if std::mem::take(&mut held.lists_again) {
-            self.outbox.signal(Signal::ListAgain(channel.clone()));
+        if let Some(hearing) = &mut self.hearing {
+            hearing.tell(news, channel, &self.outbox, self.when_slow);
         }
     }
 
     fn go_live(&mut self, channel: &ChannelName, from: u64, ledger: &Ledger) {
-        self.tell_held(channel);
         let Some(mut held) = self.held.take() else { return };
         if held.overflowed {
             self.held = Some(Box::default());
@@ -286,18 +270,6 @@ impl Follower {
 }
 
 impl Held {
-    fn keep_news(&mut self, news: &Arc<Shared>) {
-        if self.lists_again {
-            return;
-        }
-        self.news_bytes += news.wire(Format::Poll).len();
-        self.news.push(news.clone());
-        if self.news_bytes > MAX_HELD {
-            self.news = Vec::new();
-            self.lists_again = true;
-        }
-    }
-
     fn keep(&mut self, run: &Run) {
         if self.overflowed {
             return;

@@ -105,17 +105,18 @@ async fn serve(outbox: Arc<Outbox>) {
     .await;
 }
 
-fn hub(shards: usize) -> Arc<Hub> {
+pub(super) fn hub(shards: usize) -> Arc<Hub> {
     let engine = engine::Settings {
         positions: Duration::from_secs(3600),
         channels: 100_000,
         idempotency: Duration::from_secs(600),
+        idempotency_ids: 100_000,
     };
     let deflate = Arc::new(ArcSwap::from_pointee(Deflate::default()));
     Hub::open(Settings { shards, engine }, Box::new(Map::new(deflate, |it: &Deflate| it)))
 }
 
-fn rule(when_slow: WhenSlow) -> Rule {
+pub(super) fn rule(when_slow: WhenSlow) -> Rule {
     Rule {
         pattern: Pattern::parse("**").unwrap(),
         subscribe: Access::Public,
@@ -128,11 +129,11 @@ fn rule(when_slow: WhenSlow) -> Rule {
 
 const KEEP: Retention = Retention { size: 10_000, ttl: Duration::from_secs(3600) };
 
-fn channel(text: &str) -> ChannelName {
+pub(super) fn channel(text: &str) -> ChannelName {
     ChannelName::parse(text).unwrap()
 }
 
-fn draft(name: &str, padding: usize) -> Draft {
+pub(super) fn draft(name: &str, padding: usize) -> Draft {
     Draft::new(channel(name), Data::Json(Bytes::from(format!("\"{}\"", "x".repeat(padding)))), None)
 }
 
@@ -148,8 +149,7 @@ async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<
         id: position.id.clone(),
         recovered,
         conflated: None,
-        members: None,
-        members_total: None,
+        roll: None,
         reference: None,
         timestamp: 0,
     }));
@@ -168,7 +168,7 @@ async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<
 }
 
 /// Every whole message of a stream of WebSocket frames; anything left over is a lost byte.
-fn messages(mut bytes: &[u8]) -> Vec<Value> {
+pub(super) fn messages(mut bytes: &[u8]) -> Vec<Value> {
     let mut messages = Vec::new();
     while let [_, len, rest @ ..] = bytes {
         let (len, rest) = match len {

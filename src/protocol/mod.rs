@@ -281,15 +281,21 @@ pub struct Subscribed {
     pub recovered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflated: Option<bool>,
-    /// Everybody who is there, where the rule has presence and that is no more than it lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub members: Option<Vec<Present>>,
-    /// How many there are, where they are not listed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub members_total: Option<usize>,
+    /// Where the rule has presence.
+    #[serde(flatten)]
+    pub roll: Option<Box<Roll>>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     pub timestamp: u64,
+}
+
+/// Who is there when a client comes: everybody, or only how many, where that is more than the rule lists.
+#[derive(Clone, Debug, Serialize)]
+pub enum Roll {
+    #[serde(rename = "members")]
+    Everybody(Vec<Present>),
+    #[serde(rename = "membersTotal")]
+    Number(usize),
 }
 
 /// A member of a channel, in a list.

@@ -142,6 +142,8 @@ impl Direct {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Message<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a ChannelName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +161,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn of(it: &'a Publication) -> Self {
         Self {
+            erased: it.erased,
             channel: Some(&it.channel),
             event: it.event.as_deref(),
             user_id: it.user.as_deref(),
@@ -337,6 +340,7 @@ mod tests {
             data,
             timestamp: 1_767_225_600_123,
             exclude: Vec::new(),
+            erased: false,
         };
         Push::new(Arc::new(publication), Deflate { threshold: 1, level: 3 })
     }

@@ -50,10 +50,14 @@ impl Session {
     /// Everything a verdict says beyond yes and no. A user id is taken at connect alone: nobody becomes somebody else.
     pub(super) async fn apply(&mut self, policy: &Policy, mut verdict: Box<Verdict>) {
         let narrows = verdict.grants.is_some();
+        let is_noted = verdict.state.is_none() && verdict.claims.is_none();
         verdict.user = None;
         verdict.revise(&mut self.who);
         if let Some(state) = verdict.state.take() {
             self.state = Some(state);
+        }
+        if !is_noted {
+            self.note();
         }
         if narrows {
             self.leave_forbidden(policy).await;

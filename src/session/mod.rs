@@ -8,6 +8,7 @@ mod gate;
 mod limits;
 mod metrics;
 mod open;
+mod parting;
 pub mod permission;
 mod presence;
 mod publish;
@@ -27,7 +28,7 @@ use crate::auth::{Identity, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
-use crate::webhook::{Connection, Event, Forwarded, Lane, Question, Verdict, Webhooks};
+use crate::webhook::{Connection, Event, Forwarded, Lane, Notices, Question, Verdict, Webhooks};
 use gate::Gate;
 use limits::Bucket;
 pub use limits::Limits;
@@ -75,6 +76,7 @@ impl Transport {
 pub struct Sessions {
     hub: Arc<Hub>,
     policy: CurrentPolicy,
+    notices: Arc<Notices>,
     tickets: Tickets<Ticket>,
     gate: Gate,
     metrics: Metrics,
@@ -107,6 +109,7 @@ pub struct Session {
     state: Option<Arc<str>>,
     lane: Lane,
     generation: u64,
+    since: Instant,
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
     /// Channels whose members the client is to be told anew.
@@ -124,19 +127,21 @@ pub struct Session {
 }
 
 struct Followed {
+    /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
+    present: Option<Box<Present>>,
     subscription: Subscription,
     /// From where it went live.
     from: channel::Position,
-    /// Where the rule has presence.
-    present: Option<Box<Present>>,
+    /// When it was joined, in milliseconds since the Unix epoch.
+    since: u64,
 }
 
 impl Sessions {
-    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, metrics: Metrics) -> Arc<Self> {
+    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, notices: Arc<Notices>, metrics: Metrics) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
         let gate = Gate::new(policy.load().limits.handshakes);
         let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
-        Arc::new(Self { hub, policy, tickets, gate, metrics, generation, is_closing })
+        Arc::new(Self { hub, policy, notices, tickets, gate, metrics, generation, is_closing })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -302,6 +307,7 @@ impl Session {
             }
         }
         self.is_expiry_told = false;
+        self.note();
         self.leave_forbidden(policy).await;
         let expires_at = self.who.expires_at.map(milliseconds);
         self.say(&Reply::Refreshed { expires_at, reference });
@@ -312,6 +318,13 @@ impl Session {
         let Some(webhooks) = &policy.webhooks else {
             return Err(Reply::error(Code::Unavailable, "the backend cannot be asked"));
         };
+        let webhooks = webhooks.clone();
+        let answer = self.with_connection(|connection, lane| webhooks.ask(connection, lane, question)).await;
+        apply::judge(answer, &self.shared.metrics)
+    }
+
+    /// Shows the connection as it stands, and its lane.
+    fn with_connection<T>(&mut self, show: impl FnOnce(&Connection, &mut Lane) -> T) -> T {
         let node = self.shared.hub.node();
         let connection = Connection {
             id: self.outbox.id,
@@ -324,8 +337,7 @@ impl Session {
             generation: self.generation,
             forwarded: &self.forwarded,
         };
-        let answer = webhooks.ask(&connection, &mut self.lane, question).await;
-        apply::judge(answer, &self.shared.metrics)
+        show(&connection, &mut self.lane)
     }
 
     /// The same as [`Session::handle`] for a command that came apart from the stream, and what it is answered with.

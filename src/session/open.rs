@@ -71,7 +71,7 @@ impl Sessions {
         let listed = self.hub.directory().list(outbox, owner);
         // Once more: who was not listed yet when everybody was sent away is turned away here.
         self.stay()?;
-        Ok(Box::new(Session {
+        let mut session = Box::new(Session {
             _listed: listed,
             _counted: self.metrics.connected(hello.transport),
             shared: self.clone(),
@@ -83,6 +83,7 @@ impl Sessions {
             state,
             lane,
             generation,
+            since: tokio::time::Instant::now(),
             following: Vec::new(),
             catching_up: std::collections::VecDeque::new(),
             listing: Vec::new(),
@@ -91,7 +92,9 @@ impl Sessions {
             is_expiry_told: false,
             answers: std::sync::Mutex::default(),
             verdict,
-        }))
+        });
+        session.note();
+        Ok(session)
     }
 
     /// A ticket for whoever shows these credentials: it stands for them once, in a URL.

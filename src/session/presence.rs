@@ -1,5 +1,7 @@
 //! Who is in the channels a client follows: it is one of them itself where it has a user id and the rule has presence.
 
+use std::sync::Arc;
+
 use super::{Policy, Session};
 use crate::channel::{ChannelName, Member};
 use crate::hub::{Present, Roll, Rule};
@@ -46,11 +48,10 @@ impl Session {
                     self.following[at].present = Some(kept);
                 }
                 (None, Some(_)) => match self.attend(rule, &channel, None).await {
-                    Ok(Some((present, _))) => {
-                        present.hear();
+                    Ok(Some((present, roll))) => {
+                        self.say(&members(channel, roll));
+                        present.go_on();
                         self.following[at].present = Some(present);
-                        // What was read is older than what it hears.
-                        self.list_again(channel);
                     }
                     Ok(None) => {}
                     Err(error) => self.say(&error.about(Some(&channel), None)),
@@ -77,6 +78,7 @@ impl Session {
                 self.say(&Reply::error(Code::Unavailable, text).about(Some(&channel), None));
             }
         }
+        present.go_on();
     }
 
     /// Answers who is in a channel: its subscribers may know.
@@ -93,8 +95,7 @@ impl Session {
         }
         match self.shared.hub.members(&channel, limit).await {
             Ok(it) => {
-                let members = it.members.iter().map(|it| (&**it).into()).collect();
-                self.say(&Reply::Presence { channel, members, total: it.total, reference });
+                self.say(&Reply::Presence { channel, members: shown(&it.members), total: it.total, reference });
             }
             Err(error) => refuse(self, Code::Unavailable, error.to_string()),
         }
@@ -102,25 +103,20 @@ impl Session {
 }
 
 fn members(channel: ChannelName, roll: Roll) -> Reply {
-    let total = match &roll {
-        Roll::Everybody(members) => members.len(),
-        Roll::Number(total) => *total,
-    };
-    Reply::Members { channel, members: listed(&roll), total }
-}
-
-/// The list as a client reads it; none where there are too many.
-pub(super) fn listed(roll: &Roll) -> Option<Vec<protocol::Present>> {
     match roll {
-        Roll::Everybody(members) => Some(members.iter().map(|it| (&**it).into()).collect()),
-        Roll::Number(_) => None,
+        Roll::Everybody(all) => Reply::Members { channel, total: all.len(), members: Some(shown(&all)) },
+        Roll::Number(total) => Reply::Members { channel, members: None, total },
     }
 }
 
-/// How many there are where they are not listed.
-pub(super) fn unlisted(roll: &Roll) -> Option<usize> {
-    match roll {
-        Roll::Everybody(_) => None,
-        Roll::Number(total) => Some(*total),
-    }
+/// What `subscribed` says of who is there.
+pub(super) fn told(roll: Roll) -> Box<protocol::Roll> {
+    Box::new(match roll {
+        Roll::Everybody(all) => protocol::Roll::Everybody(shown(&all)),
+        Roll::Number(total) => protocol::Roll::Number(total),
+    })
+}
+
+fn shown(members: &[Arc<Member>]) -> Vec<protocol::Present> {
+    members.iter().map(|it| (&**it).into()).collect()
 }

@@ -1,7 +1,7 @@
 //! Joining and leaving channels, and the catch-up in between.
 
 use super::permission::{self, Decision};
-use super::presence::{listed, unlisted};
+use super::presence::told;
 use super::{Followed, Policy, Session};
 use crate::channel::{ChannelName, Position, now};
 use crate::hub::{CatchUp, Fed, WhenSlow};
@@ -126,18 +126,21 @@ impl Session {
             id: position.id.clone(),
             recovered: subscribed.recovered,
             conflated: (rule.when_slow == WhenSlow::LatestOnly).then_some(true),
-            members: roll.as_ref().and_then(listed),
-            members_total: roll.as_ref().and_then(unlisted),
+            roll: roll.map(told),
             reference,
             timestamp: now(),
         }));
+        if let Some(present) = &present {
+            present.go_on();
+        }
         match subscribed.catch_up {
             Some(catch_up) => self.catching_up.push_back(catch_up),
             None => subscribed.subscription.go_live(position.seq),
         }
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
-        self.following.insert(at, Followed { subscription: subscribed.subscription, from: position, present });
+        let followed = Followed { present, subscription: subscribed.subscription, from: position, since: now() };
+        self.following.insert(at, followed);
         subscribed.recovered
     }
 
@@ -155,6 +158,10 @@ impl Session {
         if let Ok(at) = self.position(channel) {
             let followed = self.following.remove(at);
             self.catching_up.retain(|it| it.channel() != channel);
+            self.tell_left(&followed, reason);
+            if let Some(present) = followed.present {
+                present.end();
+            }
             // Only after this can no message of the channel follow its `unsubscribed`.
             followed.subscription.leave().await;
         }

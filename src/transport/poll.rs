@@ -163,6 +163,7 @@ impl Polls {
         let parked = std::mem::take(&mut *self.0.lock().expect("nothing panics under this lock"));
         for parked in parked.into_values() {
             if let Ok(mut polled) = parked.polled.try_lock() {
+                polled.outbox.note_end(&Close::DRAINING);
                 polled.leave().await;
             }
         }
@@ -178,7 +179,9 @@ impl Polls {
                 parked.extract_if(|_, it| it.is_left(now)).map(|(_, it)| it).collect()
             };
             for parked in expired {
-                parked.polled.lock().await.leave().await;
+                let mut polled = parked.polled.lock().await;
+                polled.outbox.note_end(&Close::SILENT);
+                polled.leave().await;
             }
         }
     }
@@ -292,6 +295,7 @@ impl Polled {
     }
 
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.is_over = true;
     }

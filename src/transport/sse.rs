@@ -255,6 +255,7 @@ impl EventStream {
     }
 
     fn end(&mut self, close: &Close) {
+        self.outbox.note_end(close);
         self.outbox.forget_data();
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
         self.outbox.control(retry(if close.is_come_back() { RETRY } else { RETRY_REFUSED }));

@@ -1,11 +1,15 @@
-//! Asks the backend: a [`Question`] about a connection goes out as a signed HTTP request, a [`Verdict`] comes back, read
-//! whole or not at all. Bounded in number and time. What a verdict changes is the session's business; order within a
-//! connection is kept by the session too, which asks one question at a time.
+//! Asks the backend, and tells it: a [`Question`] about a connection goes out as a signed HTTP request, a [`Verdict`] comes
+//! back, read whole or not at all; a [`Notice`] goes out until it is taken, and says nothing back. Bounded in number and
+//! time. What a verdict changes is the session's business; order within a connection is kept by the session too, which
+//! asks one question at a time.
 
+mod breaker;
 mod complaints;
 mod delivery;
 mod forwarded;
 mod metrics;
+mod notice;
+mod object;
 mod path;
 mod push;
 mod question;
@@ -16,6 +20,7 @@ mod signature;
 mod tests;
 mod together;
 mod trace;
+mod turns;
 mod verdict;
 
 use std::fmt;
@@ -25,22 +30,27 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::auth::SecretBytes;
 use crate::backend::Backend;
+use breaker::Breaker;
+pub use breaker::BreakerSettings;
 use complaints::Complaints;
-use delivery::{Delivery, Exchange};
+use delivery::{Delivery, DeliveryLimits, Destination, Exchange, Undelivered};
 pub use forwarded::Forwarded;
 pub use metrics::Metrics;
 use metrics::Outcome;
+pub use notice::{CurrentWebhooks, DeadLetters, Notice, NoticeSettings, Notices, Replayed};
 pub use path::ClosedPath;
 pub use push::{Push, Target};
 pub use question::{Connection, Handshake, Lane, Question};
 use remembered::Remembered;
 pub use signature::{InvalidSecret, Mismatch, Signing};
 use together::{Together, Turn};
+use turns::Asker;
 pub use verdict::{Action, Disconnect, Invalid, Limits, Refusal, Verdict};
 
 /// Where and how the backend is asked.
@@ -50,20 +60,22 @@ pub struct Settings {
     pub url: Uri,
     /// The newest first; all of them sign.
     pub secrets: Vec<SecretBytes>,
-    /// The questions the backend wants to be asked.
+    /// What the backend wants to be asked and told.
     pub events: Vec<Event>,
     /// For a whole question, waiting included.
     pub timeout: Duration,
     pub forward_headers: Vec<HeaderName>,
     pub max_in_flight: usize,
-    pub on_error: OnError,
+    pub on_error: OnErrors,
+    pub breaker: BreakerSettings,
+    pub notices: NoticeSettings,
     /// The largest reply, in bytes.
     pub max_reply: usize,
     /// The largest publication a verdict may ask for, in bytes.
     pub max_data: usize,
 }
 
-/// What stands in for an answer that did not come. A refresh is never allowed that way: nobody would know who it is.
+/// What stands in for an answer that did not come. A refresh is never allowed that way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     #[default]
@@ -71,13 +83,28 @@ pub enum OnError {
     Allow,
 }
 
-/// What a question is about, as configuration, header and metrics call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The same for each question that has a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnErrors {
+    pub connect: OnError,
+    pub subscribe: OnError,
+    pub publish: OnError,
+}
+
+/// What a question or a notice is about, as configuration, header and metrics call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Event {
     Connect,
     Subscribe,
     Publish,
     Refresh,
+    Disconnect,
+    Unsubscribe,
+    Occupied,
+    Vacated,
+    Joined,
+    Left,
 }
 
 /// What became of a question.
@@ -119,16 +146,27 @@ const MAX_STATE: usize = 16 * 1024;
 const MAX_REMEMBERED: usize = 20_000;
 
 impl Webhooks {
-    pub fn build(settings: Settings, backend: &Arc<Backend>, metrics: &Metrics) -> Result<Self, Error> {
+    /// A URL that `previous` has too keeps its slots and its breaker.
+    pub fn build(
+        settings: Settings,
+        backend: &Arc<Backend>,
+        metrics: &Metrics,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
         let backend = backend.clone();
         let exchange: Exchange = Box::new(move |request, timeout, max_reply| {
             let backend = backend.clone();
             Box::pin(async move { backend.exchange(request, timeout, max_reply).await })
         });
-        Self::through(exchange, settings, metrics)
+        Self::through(exchange, settings, metrics, previous)
     }
 
-    fn through(exchange: Exchange, settings: Settings, metrics: &Metrics) -> Result<Self, Error> {
+    fn through(
+        exchange: Exchange,
+        settings: Settings,
+        metrics: &Metrics,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
         let is_path = settings.url.scheme().is_none() && settings.url.path().starts_with('/');
         if !is_path && !matches!(settings.url.scheme_str(), Some("http" | "https")) {
             return Err(Error::Url);
@@ -136,9 +174,20 @@ impl Webhooks {
         if let Some(name) = settings.forward_headers.iter().find(|it| !forwarded::is_forwardable(it)) {
             return Err(Error::ForwardHeader(name.clone()));
         }
+        let signing = Signing::build(&settings.secrets)?;
+        let destination = match previous.filter(|it| it.settings.url == settings.url) {
+            Some(previous) => previous.delivery.destination().clone(),
+            None => Destination { turns: Arc::default(), breaker: Breaker::new(metrics.breaker.clone()) },
+        };
+        let limits = DeliveryLimits {
+            max_in_flight: settings.max_in_flight,
+            timeout: settings.timeout,
+            max_reply: settings.max_reply,
+            breaker: settings.breaker,
+        };
         Ok(Self {
-            signing: Signing::build(&settings.secrets)?,
-            delivery: Delivery::new(exchange, settings.max_in_flight, settings.timeout, settings.max_reply),
+            signing,
+            delivery: Delivery::new(exchange, destination, limits),
             remembered: Remembered::new(MAX_REMEMBERED),
             together: Together::new(),
             complaints: Complaints::default(),
@@ -147,9 +196,13 @@ impl Webhooks {
         })
     }
 
-    /// Whether the backend wants to be asked at all.
+    /// Whether the backend wants to be asked, or told, at all.
     pub fn asks(&self, event: Event) -> bool {
         self.settings.events.contains(&event)
+    }
+
+    fn breaker(&self) -> &Breaker {
+        &self.delivery.destination().breaker
     }
 
     /// The headers a session keeps of its handshake, to show them with each question.
@@ -176,6 +229,10 @@ impl Webhooks {
             Some(verdict) => Err(verdict),
             None => Ok(self.request(connection, lane, question)),
         };
+        let asker = match connection.user {
+            Some(user) => Asker::User(user.into()),
+            None => Asker::Address(connection.ip),
+        };
         async move {
             let (id, request) = match asked {
                 Ok(it) => it,
@@ -184,7 +241,7 @@ impl Webhooks {
                     return Answer::Verdict(Box::new(remembered));
                 }
             };
-            let answer = this.answer(event, request, &id).await;
+            let answer = this.answer(event, request, asker, &id).await;
             if let (Some(key), Answer::Verdict(verdict)) = (key, &answer)
                 && verdict.is_plain()
             {
@@ -244,46 +301,74 @@ impl Webhooks {
         let id = question.id(connection);
         lane.advance();
         let body = question.body(connection, &id, lane, now);
+        let request = self.post(&id, question.event().name(), body, now, connection.forwarded);
+        (id, request)
+    }
+
+    /// Signed as of `now`.
+    fn post(
+        &self,
+        id: &str,
+        event: &'static str,
+        body: Vec<u8>,
+        now: Duration,
+        forwarded: &Forwarded,
+    ) -> Request<Bytes> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.settings.url.clone();
         let headers = request.headers_mut();
-        connection.forwarded.add_to(headers);
+        forwarded.add_to(headers);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OURSELVES));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(EVENT, HeaderValue::from_static(question.event().name()));
-        let signature = self.signing.sign(&id, now.as_secs(), &body);
+        headers.insert(EVENT, HeaderValue::from_static(event));
+        let signature = self.signing.sign(id, now.as_secs(), &body);
         for (name, value) in [
-            (trace::TRACEPARENT, trace::step(connection.forwarded.traceparent())),
-            (ID, id.clone()),
+            (trace::TRACEPARENT, trace::step(forwarded.traceparent())),
+            (ID, id.to_owned()),
             (TIMESTAMP, now.as_secs().to_string()),
             (SIGNATURE, signature),
         ] {
             headers.insert(name, HeaderValue::try_from(value).expect("hex, base64 and digits can stand in a header"));
         }
         *request.body_mut() = body.into();
-        (id, request)
+        request
     }
 
-    async fn answer(&self, event: Event, request: Request<Bytes>, id: &str) -> Answer {
+    async fn answer(&self, event: Event, request: Request<Bytes>, asker: Asker, id: &str) -> Answer {
         let (begun, asked_at) = (Instant::now(), SystemTime::now());
         let limits = Limits { data: self.settings.max_data, state: MAX_STATE };
-        let (outcome, mut answer) = match self.delivery.send(request, &self.metrics).await {
-            Ok(response) => match reply::read(&response, id, limits) {
-                Ok(answer) => (answer.outcome(), answer),
-                Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
-            },
-            Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
+        let (outcome, mut answer) = match self.delivery.send(request, asker, &self.metrics).await {
+            Ok((response, permit)) => {
+                let read = reply::read(&response, id, limits);
+                match reply::failure(response.status(), read.as_ref().err()) {
+                    Some(failure) => permit.failed(&failure),
+                    None => permit.succeeded(),
+                }
+                match read {
+                    Ok(answer) => (answer.outcome(), answer),
+                    Err(error) => (error.outcome(), self.without_answer(event, id, &error)),
+                }
+            }
+            Err(error) => (error.outcome(), self.unasked(event, id, &error)),
         };
-        self.metrics.answered(event, outcome, begun.elapsed());
+        self.metrics.answered(event.name(), outcome, begun.elapsed());
         if let Answer::Verdict(verdict) = &mut answer {
             verdict.asked_at = Some(asked_at);
         }
         answer
     }
 
+    /// Where too many wait, a client that may not be let by had better come back than be told that nobody is there.
+    fn unasked(&self, event: Event, id: &str, error: &Undelivered) -> Answer {
+        match (self.without_answer(event, id, error), error) {
+            (Answer::Unavailable, Undelivered::Full) => Answer::Later { retry_after: reply::USUAL_DELAY },
+            (answer, _) => answer,
+        }
+    }
+
     fn without_answer(&self, event: Event, id: &str, error: &dyn fmt::Display) -> Answer {
-        let is_allowed = self.settings.on_error == OnError::Allow && event != Event::Refresh;
+        let is_allowed = self.settings.on_error.of(event) == OnError::Allow;
         if let Some(unsaid) = self.complaints.may_complain() {
             let (event, policy) = (event.name(), if is_allowed { "allow" } else { "deny" });
             warn!(event, %id, %error, policy, unsaid, "webhook gave no usable answer");
@@ -299,7 +384,18 @@ const EVENT: HeaderName = HeaderName::from_static("outrigger-event");
 const OURSELVES: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
 
 impl Event {
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Subscribe, Self::Publish, Self::Refresh];
+    pub const ALL: [Self; 10] = [
+        Self::Connect,
+        Self::Subscribe,
+        Self::Publish,
+        Self::Refresh,
+        Self::Disconnect,
+        Self::Unsubscribe,
+        Self::Occupied,
+        Self::Vacated,
+        Self::Joined,
+        Self::Left,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -307,6 +403,29 @@ impl Event {
             Self::Subscribe => "subscribe",
             Self::Publish => "publish",
             Self::Refresh => "refresh",
+            Self::Disconnect => "disconnect",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Occupied => "occupied",
+            Self::Vacated => "vacated",
+            Self::Joined => "joined",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl OnErrors {
+    /// One policy for all.
+    pub const fn all(policy: OnError) -> Self {
+        Self { connect: policy, subscribe: policy, publish: policy }
+    }
+
+    fn of(self, event: Event) -> OnError {
+        match event {
+            Event::Connect => self.connect,
+            Event::Subscribe => self.subscribe,
+            Event::Publish => self.publish,
+            // Nobody would know who it is; and notices have no answer.
+            _ => OnError::Deny,
         }
     }
 }

@@ -1,13 +1,11 @@
-use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 
 use super::Event;
 use super::forwarded::Forwarded;
+use super::object::Object;
 use crate::channel::{ChannelName, ConnectionId, Data};
 
 /// What the backend is asked.
@@ -74,6 +72,19 @@ impl Lane {
     pub(super) fn advance(&mut self) {
         self.n += 1;
     }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn n(&self) -> u64 {
+        self.n
+    }
+
+    pub(super) fn write(&self, json: &mut Object) {
+        json.raw("lane", format_args!("\"{:016x}\"", self.id));
+        json.raw("n", self.n);
+    }
 }
 
 impl Question<'_> {
@@ -104,8 +115,7 @@ impl Question<'_> {
         json.text("id", id);
         json.raw("timestamp", since_epoch.as_millis());
         connection.write(&mut json.object("connection"));
-        json.raw("lane", format_args!("\"{:016x}\"", lane.id));
-        json.raw("n", lane.n);
+        lane.write(&mut json);
         match self {
             Self::Connect(handshake) => handshake.write(&mut json.object("request"), connection.forwarded),
             Self::Subscribe { channel } => json.text("channel", channel.as_str()),
@@ -130,7 +140,7 @@ impl Question<'_> {
 }
 
 impl Connection<'_> {
-    fn write(&self, json: &mut Object) {
+    pub(super) fn write(&self, json: &mut Object) {
         json.raw("id", format_args!("\"{}\"", self.id));
         json.text("transport", self.transport);
         json.optional_text("userId", self.user);
@@ -206,73 +216,6 @@ pub(super) fn digest(parts: &[&[u8]]) -> [u8; 16] {
 
 pub(super) fn since_epoch() -> Duration {
     UNIX_EPOCH.elapsed().unwrap_or_default()
-}
-
-/// A JSON object that is being written. Writes its brace when dropped.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    is_empty: bool,
-}
-
-impl<'a> Object<'a> {
-    fn open(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, is_empty: true }
-    }
-
-    fn name(&mut self, name: &str) {
-        if !std::mem::take(&mut self.is_empty) {
-            self.out.push(b',');
-        }
-        self.quoted(name);
-        self.out.push(b':');
-    }
-
-    fn quoted(&mut self, text: &str) {
-        serde_json::to_writer(&mut *self.out, text).expect("a text can be written into memory");
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.quoted(value);
-    }
-
-    fn optional_text(&mut self, name: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.text(name, value),
-            None => self.raw(name, "null"),
-        }
-    }
-
-    /// What is JSON already.
-    fn raw(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.name(name);
-        write!(self.out, "{value}").expect("memory can be written to");
-    }
-
-    fn data(&mut self, data: &Data) {
-        match data {
-            Data::Json(json) => {
-                self.name("data");
-                self.out.extend_from_slice(json);
-            }
-            Data::Binary(bytes) => {
-                self.raw("data", "null");
-                self.raw("data_base64", format_args!("\"{}\"", BASE64_STANDARD.encode(bytes)));
-            }
-        }
-    }
-
-    fn object(&mut self, name: &str) -> Object<'_> {
-        self.name(name);
-        Object::open(self.out)
-    }
-}
-
-impl Drop for Object<'_> {
-    fn drop(&mut self) {
-        self.out.push(b'}');
-    }
 }
 
 #[cfg(test)]

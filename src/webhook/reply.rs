@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
 use super::Answer;
+use super::breaker::Failure;
 use super::metrics::Outcome;
 use super::verdict::{Invalid, Limits, Refusal, Verdict};
 
@@ -30,7 +31,7 @@ impl Meaningless {
 }
 
 /// When a backend does not say how much later.
-const USUAL_DELAY: Duration = Duration::from_secs(5);
+pub(super) const USUAL_DELAY: Duration = Duration::from_secs(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
 pub(super) fn read(response: &Response<Bytes>, id: &str, limits: Limits) -> Result<Answer, Meaningless> {
@@ -48,8 +49,17 @@ pub(super) fn read(response: &Response<Bytes>, id: &str, limits: Limits) -> Resu
     }
 }
 
+/// What an answer says about the backend's health. One that says no, or later, is well; 5xx is not, whatever it asks for.
+pub(super) fn failure(status: StatusCode, error: Option<&Meaningless>) -> Option<Failure> {
+    match error {
+        _ if status.is_server_error() => Some(Failure::Status(status)),
+        Some(Meaningless::Invalid(invalid)) => Some(Failure::Garbage(format!("its answer is no verdict: {invalid}"))),
+        Some(Meaningless::Status(_)) | None => None,
+    }
+}
+
 /// Seconds, or a date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let delay = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -13,6 +13,8 @@ use super::*;
 use crate::backend;
 use crate::channel::{ChannelName, ConnectionId, Data};
 
+mod failing;
+
 #[derive(Clone, Default)]
 struct FakeBackend(Arc<State>);
 
@@ -59,7 +61,7 @@ impl FakeBackend {
 
     fn webhooks(&self, settings: Settings) -> Arc<Webhooks> {
         let metrics = Metrics::register(&mut Registry::default());
-        Arc::new(Webhooks::through(self.exchange(), settings, &metrics).unwrap())
+        Arc::new(Webhooks::through(self.exchange(), settings, &metrics, None).unwrap())
     }
 
     fn asked(&self) -> Vec<Request<Bytes>> {
@@ -67,7 +69,7 @@ impl FakeBackend {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         url: Uri::from_static("/webhooks/realtime"),
         secrets: vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()],
@@ -75,7 +77,17 @@ fn settings() -> Settings {
         timeout: Duration::from_secs(5),
         forward_headers: vec![http::header::COOKIE],
         max_in_flight: 2,
-        on_error: OnError::Deny,
+        on_error: OnErrors::all(OnError::Deny),
+        breaker: BreakerSettings { failures: 10, open: Duration::from_secs(5) },
+        notices: NoticeSettings {
+            batch: 1,
+            grace: Duration::from_secs(3),
+            patience: Duration::from_secs(300),
+            max_delay: Duration::from_secs(30),
+            max_queued: 1000,
+            max_bytes: 1 << 20,
+            max_dead: 100,
+        },
         max_reply: 1 << 20,
         max_data: 1 << 16,
     }
@@ -223,7 +235,7 @@ async fn without_a_usable_answer_the_configured_policy_decides_but_never_a_refre
     for backend in [FakeBackend::default(), FakeBackend::answering(500, ""), FakeBackend::answering(200, "[]")] {
         let deny = backend.webhooks(settings());
         assert!(matches!(ask(&deny, &connection(&forwarded), &handshake).await, Answer::Unavailable));
-        let allow = backend.webhooks(Settings { on_error: OnError::Allow, ..settings() });
+        let allow = backend.webhooks(Settings { on_error: OnErrors::all(OnError::Allow), ..settings() });
         let answer = ask(&allow, &connection(&forwarded), &handshake).await;
         assert!(matches!(answer, Answer::Verdict(it) if it.action == Action::Allow));
         assert!(matches!(ask(&allow, &connection(&forwarded), &Question::Refresh).await, Answer::Unavailable));
@@ -385,14 +397,14 @@ async fn a_backend_that_wants_to_be_asked_later_is_not_asked_once_for_each() {
 fn only_the_listed_events_are_asked() {
     let webhooks = FakeBackend::default().webhooks(settings());
     let asked = Event::ALL.map(|it| webhooks.asks(it));
-    assert_eq!(asked, [true, false, true, false]);
+    assert_eq!(asked, [true, false, true, false, false, false, false, false, false, false]);
 }
 
 #[test]
 fn settings_that_cannot_work_say_why() {
     let build = |settings| {
         let metrics = Metrics::register(&mut Registry::default());
-        Webhooks::through(FakeBackend::default().exchange(), settings, &metrics).map(|_| ()).unwrap_err()
+        Webhooks::through(FakeBackend::default().exchange(), settings, &metrics, None).map(|_| ()).unwrap_err()
     };
     assert_eq!(build(Settings { secrets: Vec::new(), ..settings() }), Error::Secret(InvalidSecret::None));
     for url in ["ftp://a/", "backend.example", "*"] {

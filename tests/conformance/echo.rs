@@ -36,6 +36,7 @@ async fn main() {
         positions: std::time::Duration::from_secs(60),
         channels: 1,
         idempotency: std::time::Duration::from_secs(60),
+        idempotency_ids: 1,
     };
     let deflate = arc_swap::ArcSwap::from_pointee(Deflate::default());
     let hub = Hub::open(Settings { shards: 1, engine }, Box::new(arc_swap::access::Map::new(deflate, identity)));

@@ -55,6 +55,11 @@ impl TestApp {
         Self { app, backend, folder: Some(folder) }
     }
 
+    /// A node whose backend is not the one that does as it is told.
+    pub async fn over(app: App) -> Self {
+        Self { app, backend: FakeBackend::start().await, folder: None }
+    }
+
     /// Changes the file the node was started with.
     pub fn write(&self, more: &str) {
         let folder = self.folder.as_ref().expect("the node was started from a file");
@@ -208,6 +213,14 @@ impl TestClient {
         let message = self.expect("message").await;
         assert_eq!((&message["channel"], &message["seq"]), (&json!(channel), &json!(seq)), "{message}");
         message
+    }
+
+    /// Says goodbye and waits until the other side did too.
+    pub async fn close(mut self, code: u16) {
+        use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.socket.send(Message::Close(Some(frame))).await.unwrap();
+        soon("the goodbye", async { while self.socket.next().await.is_some_and(|it| it.is_ok()) {} }).await;
     }
 
     /// The connection must end now, without another message.

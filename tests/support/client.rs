@@ -76,6 +76,14 @@ where
     soon("an answer", sender.send_request(request)).await.unwrap()
 }
 
+/// The body of an answer; none where there is nobody to give it.
+pub async fn try_send(address: SocketAddr, request: Request<http_body_util::Full<Bytes>>) -> Option<Incoming> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    Some(soon("an answer or its end", sender.send_request(request)).await.ok()?.into_body())
+}
+
 /// An answer's body and trailers, whole.
 pub async fn whole(response: Response<Incoming>) -> (String, HeaderMap) {
     let body = soon("the whole body", response.into_body().collect()).await.unwrap();

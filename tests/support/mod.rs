@@ -6,6 +6,7 @@ pub mod client;
 pub mod edge;
 pub mod engines;
 pub mod events;
+pub mod node;
 pub mod service;
 pub mod settings;
 

@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod channels;
+mod data;
 mod listen;
 mod realtime;
 mod webhooks;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use api::{Api, ApiKey, Scope};
 pub use auth::{Algorithm, Auth, Jwt, TokenFrom};
 pub use channels::{History, Publish, Rule, Subscribe, WhenSlow};
+pub use data::{Data, Fsync};
 pub use listen::{Listen, Pair, Tls, Upstream};
 pub use realtime::{Compression, Heartbeat, Poll, Realtime, Sse};
 pub use webhooks::{OnError, WebhookEvent, Webhooks};
@@ -27,6 +29,9 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Whose X-Forwarded-*, Forwarded and PROXY headers are believed, e.g. [10.0.0.0/8].
     pub trusted_proxies: Vec<Text<ipnet::IpNet>>,
+    /// A folder in which history, positions, ids, notices and revocations survive a restart. Without it they live in memory.
+    /// Changing it takes a restart.
+    pub data: Option<Data>,
     /// The backend: the application behind Outrigger.
     pub upstream: Upstream,
     /// WebSocket, event stream and long-poll.
@@ -35,7 +40,7 @@ pub struct Config {
     pub auth: Auth,
     /// Rules for channels: the first match wins, no rule means refused.
     pub channels: Vec<Rule>,
-    /// Signed questions to the backend.
+    /// Signed questions and notices to the backend.
     pub webhooks: Webhooks,
     /// The internal listener: for the backend and the operator. Changing its address takes a restart.
     pub api: Api,
@@ -56,6 +61,7 @@ impl Default for Config {
         Self {
             listen: vec![Listen::default()],
             trusted_proxies: Vec::new(),
+            data: None,
             upstream: Upstream::default(),
             realtime: Realtime::default(),
             auth: Auth::default(),
@@ -90,6 +96,9 @@ pub struct Limits {
     /// Channels whose position is remembered; the oldest are forgotten first.
     #[schemars(range(min = 1))]
     pub channels: usize,
+    /// Publication ids that are recognised when they are repeated; about the oldest are forgotten first.
+    #[schemars(range(min = 1))]
+    pub idempotency_ids: usize,
     /// New sessions within any one second, and so connect questions to the backend; beyond it clients are told when to
     /// come back.
     #[schemars(range(min = 1))]
@@ -107,6 +116,7 @@ impl Default for Limits {
             connections: 100_000,
             connections_per_ip: 200,
             channels: 1_000_000,
+            idempotency_ids: 1_000_000,
             handshakes_per_second: 2000,
             subscriptions_per_connection: 100,
             messages_per_second: Rate::default(),

@@ -262,6 +262,16 @@ impl Outbox {
         }
     }
 
+    /// Notes how the connection is ended, by whichever side; the first word counts.
+    pub fn note_end(&self, close: &Close) {
+        self.lock().ends_with(close);
+    }
+
+    /// How the connection was ended. Nothing where it just broke off.
+    pub fn end(&self) -> Option<Close> {
+        self.lock().closing.as_deref().cloned()
+    }
+
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
     pub fn close(&self) {
         let mut inner = self.lock();

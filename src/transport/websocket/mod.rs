@@ -338,12 +338,14 @@ impl Socket {
         match &end {
             End::Gone => {}
             End::Told(close) => {
+                self.outbox.note_end(close);
                 self.outbox.forget_data();
                 self.outbox.control(close_frame(close));
             }
             End::SentAway { after } => {
                 // What the backend is deciding just now is still told.
                 self.seat.rest().await;
+                self.outbox.note_end(&Close::DRAINING);
                 self.outbox.reply(&Reply::reconnect(*after, "drain"));
                 self.outbox.end_with(|_| close_frame(&Close::DRAINING));
             }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::inbox::{Inbox, Order};
 use crate::channel::{ChannelName, Member};
 use crate::engine::{Error, Members, Presence};
+use crate::hub::inbox::{Inbox, Order};
 use crate::protocol::{Moved, Reply, Shared};
 
 /// A channel says who came and went at most this often; of what happens to one user meanwhile, the last counts.
@@ -21,7 +21,7 @@ const NEWS_EVERY: Duration = Duration::from_millis(100);
 const NUMBER_EVERY: Duration = Duration::from_secs(1);
 
 /// The channels of this node whose followers hear who comes and goes.
-pub(super) struct Crowds {
+pub(in crate::hub) struct Crowds {
     inboxes: Arc<[Arc<Inbox>]>,
     /// Held while something is said, so that it is said in order.
     state: Mutex<State>,
@@ -47,7 +47,7 @@ struct Crowd {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::hub) enum Way {
     In,
     Out,
 }
@@ -64,7 +64,7 @@ enum Telling {
 }
 
 impl Crowds {
-    pub(super) fn new(inboxes: Arc<[Arc<Inbox>]>) -> Self {
+    pub(in crate::hub) fn new(inboxes: Arc<[Arc<Inbox>]>) -> Self {
         Self { inboxes, state: Mutex::default(), later: Notify::new() }
     }
 
@@ -98,7 +98,7 @@ impl Crowds {
     }
 
     /// A user came or went; `members` are there now.
-    pub(super) fn changed(&self, channel: &ChannelName, member: Arc<Member>, way: Way, members: usize) {
+    pub(in crate::hub) fn changed(&self, channel: &ChannelName, member: Arc<Member>, way: Way, members: usize) {
         let mut state = self.lock();
         let Some(crowd) = state.crowds.get_mut(channel) else { return };
         let now = Instant::now();
@@ -144,7 +144,7 @@ impl Crowds {
     }
 
     /// Says what is due, for ever. The hub aborts it.
-    pub(super) async fn work(self: Arc<Self>, presence: Arc<dyn Presence>) {
+    pub(in crate::hub) async fn work(self: Arc<Self>, presence: Arc<dyn Presence>) {
         loop {
             let channel = self.next_due().await;
             let Some(max_members) = self.begin(&channel) else { continue };

@@ -2,9 +2,14 @@
 //! read at some moment and every change after it add up to the truth, whatever else is heard twice: the last word about
 //! a user counts.
 
+mod crowd;
+mod hearing;
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,8 +20,11 @@ use super::rules::Attendance;
 use crate::channel::{ChannelName, ConnectionId, Member};
 use crate::engine::{Error, Members};
 
+pub(super) use crowd::{Crowds, Way};
+pub(super) use hearing::{Hear, Hearing};
+
 /// A client's presence in a channel: as a member where it has a user id, and as somebody who hears of members. Dropping
-/// it leaves; held beside the client's subscription, so that it is older than no `joined` the client hears.
+/// it leaves.
 pub struct Present {
     channel: ChannelName,
     connection: ConnectionId,
@@ -36,8 +44,8 @@ pub enum Roll {
 pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Hub {
-    /// Lets a client be present in a channel that it follows, and says who is there. Call it after the subscription was
-    /// made, so that the client hears of every change to that list.
+    /// Lets a client be present in a channel that it follows, and says who is there. Once the client was told,
+    /// [`Present::go_on`] tells it what has changed since and from then on.
     pub async fn attend(
         self: &Arc<Self>,
         channel: &ChannelName,
@@ -48,8 +56,13 @@ impl Hub {
         self.fan_out.crowds.watch(channel, attendance.max_members);
         let hub = self.clone();
         let mut present = Box::new(Present { channel: channel.clone(), connection, is_member: false, hub });
-        let roll = present.enter(member, attendance).await?;
-        Ok((present, roll))
+        match present.enter(member, attendance).await {
+            Ok(roll) => Ok((present, roll)),
+            Err(error) => {
+                present.end();
+                Err(error)
+            }
+        }
     }
 
     /// Who is there, of all nodes: at most `limit`, and how many in all.
@@ -72,6 +85,8 @@ impl Present {
 
     async fn enter(&mut self, member: Option<Member>, attendance: Attendance) -> Result<Roll, Error> {
         if let Some(member) = member {
+            // Held already, so that the client always hears of its own coming rather than only when it is told late.
+            self.hear(Hear::Hold);
             // Before it is so: whoever stops waiting leaves all the same.
             self.is_member = true;
             self.hub.presence.join(&self.channel, self.connection, member).await?;
@@ -79,8 +94,10 @@ impl Present {
         self.roll(attendance).await
     }
 
-    /// Who is there.
+    /// Who is there. What changes after it is held until [`Present::go_on`].
     pub async fn roll(&self, attendance: Attendance) -> Result<Roll, Error> {
+        // First held, then read: what happens between the two is heard after the list, and takes nothing from its truth.
+        self.hear(Hear::Hold);
         let Members { members, total } = self.hub.members(&self.channel, attendance.max_members).await?;
         match self.hub.fan_out.crowds.is_large(&self.channel, total) {
             true => Ok(Roll::Number(total)),
@@ -88,18 +105,19 @@ impl Present {
         }
     }
 
-    /// From here on the client hears of members.
-    pub fn hear(&self) {
-        self.order_to_hear(true);
+    /// The client was told the list: from here on it hears who comes and goes.
+    pub fn go_on(&self) {
+        self.hear(Hear::Tell);
     }
 
-    /// The rule no longer has presence.
-    pub fn end(self: Box<Self>) {
-        self.order_to_hear(false);
+    /// Leaves, and hears of nobody any more, not even of its own leaving. For a client that goes on to follow; else it is
+    /// enough to drop this.
+    pub fn end(self) {
+        self.hear(Hear::Nothing);
     }
 
-    fn order_to_hear(&self, hears_presence: bool) {
-        let order = Order::Hear { channel: self.channel.clone(), id: self.connection, hears_presence };
+    fn hear(&self, what: Hear) {
+        let order = Order::Hear { channel: self.channel.clone(), id: self.connection, what };
         self.hub.inbox_of(self.connection).push(order);
     }
 }
@@ -110,11 +128,11 @@ impl Drop for Present {
             let (presence, channel, connection) = (self.hub.presence.clone(), self.channel.clone(), self.connection);
             let mut leaving: Leaving = Box::pin(async move {
                 if let Err(error) = presence.leave(&channel, connection).await {
-                    tracing::warn!(%channel, %connection, %error, "a member's leave was not taken; its lease ends it");
+                    tracing::debug!(%channel, %connection, %error, "a leave was not taken; the lease ends it");
                 }
             });
             // The order of leaving and coming back is that of the first polls.
-            if let Poll::Pending = leaving.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if leaving.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 // Nobody is left to wait for it once the hub is gone.
                 let _ = self.hub.leaving.send(leaving);
             }
