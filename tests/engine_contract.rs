@@ -1,6 +1,7 @@
 //! What every engine promises: one suite, passed by the reference in memory and by each server an installation may share.
 //! What only shared engines promise stands in `engine_nodes.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ promised_by_every_engine! {
     deleted_history_is_gone_and_the_numbers_go_on
     a_channel_nobody_published_to_has_a_position_that_holds
     channels_are_listed_by_the_beginning_of_their_names
+    an_erased_user_leaves_numbers_and_nothing_else
 }
 
 async fn channels_are_numbered_each_on_its_own_and_delivered_in_order(on: impl Installation) {
@@ -263,4 +265,32 @@ async fn channels_are_listed_by_the_beginning_of_their_names(on: impl Installati
     assert_eq!(list("grö", 10).await, ["größe.1"]);
     assert_eq!(list("", 100).await.len(), 7);
     assert!(list("nothing", 10).await.is_empty());
+}
+
+async fn an_erased_user_leaves_numbers_and_nothing_else(on: impl Installation) {
+    let node = on.node().await;
+    let of = |channel: &str, user: Option<&str>, subject: Option<&str>| {
+        let mut draft = draft(channel, None);
+        (draft.user, draft.subject) = (user.map(Arc::from), subject.map(Arc::from));
+        draft.event = Some("said".into());
+        draft
+    };
+    let first = node.try_publish(of("a", Some("42"), None)).await.unwrap().position;
+    for draft in
+        [of("a", Some("7"), None), of("a", Some("7"), Some("42")), of("b", None, Some("42")), of("c", None, None)]
+    {
+        node.try_publish(draft).await.unwrap();
+    }
+    let erased = node.broker.erase("42").await.unwrap();
+    assert_eq!((erased.publications, erased.channels), (3, 2));
+    let page = node.newest("a", 10).await;
+    assert_eq!(seqs(&page), [1, 2, 3]);
+    assert_eq!(page.publications.iter().map(|it| it.erased).collect::<Vec<_>>(), [true, false, true]);
+    let gone = &page.publications[0];
+    assert_eq!((&gone.user, &gone.event, &gone.data), (&None, &None, &Data::Json(Bytes::from_static(b"null"))));
+    assert_eq!(page.publications[1].user.as_deref(), Some("7"));
+    let missed = node.since("a", &first).await;
+    assert_eq!((missed.unbroken, seqs(&missed)), (true, vec![2, 3]), "positions hold");
+    assert_eq!(node.publish("a").await.position.seq, 4);
+    assert_eq!(node.broker.erase("42").await.unwrap().publications, 0, "what is erased names nobody");
 }

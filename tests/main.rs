@@ -13,6 +13,8 @@ mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod redis_faults;
+mod redis_nodes;
 mod restart;
 mod server;
 mod session;

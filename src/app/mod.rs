@@ -5,6 +5,7 @@ mod ending;
 mod generation;
 mod metrics;
 mod operate;
+mod redis;
 mod settings;
 mod storage;
 mod trial;
@@ -116,7 +117,8 @@ impl App {
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
         let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
-        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
+        let redis = redis::settings(&config)?;
+        let (hub, storage) = storage::open(&config, redis, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
         let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
         let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
@@ -141,6 +143,8 @@ impl App {
             last_error: Mutex::default(),
         });
 
+        // Clients that come before would only be told that there is nothing yet.
+        storage.in_reach().await;
         let public = shared.bind_public(server_metrics.clone())?;
         let internal = shared.bind_internal(server_metrics)?;
         let addresses = public.addresses();

@@ -12,26 +12,38 @@ pub(super) struct Follows {
     changes: Changes,
 }
 
+/// Takes the count back if the engine does not come to follow.
+struct Counted<'a> {
+    follows: &'a Follows,
+    channel: &'a ChannelName,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.follows.remove(self.channel);
+    }
+}
+
 impl Follows {
     pub(super) fn new(broker: Arc<dyn Broker>, changes: Changes) -> Self {
         Self { counts: Mutex::default(), broker, changes }
     }
 
     pub(super) async fn add(&self, channel: &ChannelName) -> Result<(), Error> {
-        let is_first = {
+        {
             let mut counts = self.lock();
             let count = counts.entry(channel.clone()).or_insert(0);
             *count += 1;
-            let is_first = *count == 1;
-            if is_first {
+            if *count == 1 {
                 // Under the lock, as below: told in the order it happens.
                 self.tell(Change::Occupied { channel: channel.clone() });
             }
-            is_first
-        };
-        if is_first {
-            self.broker.follow(channel).await.inspect_err(|_| self.remove(channel))?;
         }
+        // Whoever comes second waits too: before the engine follows, what it then reads of the history may be followed by
+        // publications that nobody brings. And a client that goes away meanwhile is not counted for ever.
+        let counted = Counted { follows: self, channel };
+        self.broker.follow(channel).await?;
+        std::mem::forget(counted);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod inbox;
 mod ledger;
 mod outbox;
 mod presence;
+mod reach;
 mod rules;
 mod run;
 mod shard;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::access::DynAccess;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
@@ -86,6 +87,8 @@ pub struct Published {
     pub receipt: Receipt,
     /// What became of it on this node; none for a repetition, which is not delivered.
     pub tally: Option<Arc<Tally>>,
+    /// It may still be on its way back from the engine.
+    _awaited: Awaited,
 }
 
 impl Hub {
@@ -123,12 +126,16 @@ impl Hub {
         }
         let crowds = Arc::new(Crowds::new(inboxes.clone()));
         let changes = Changes::default();
+        let directory = Arc::<Directory>::default();
+        let reach = watch::Sender::new(true);
+        work.spawn(reach::tell(reach.subscribe(), directory.clone()));
         let fan_out = Arc::new(FanOut {
             inboxes,
             awaited: Mutex::default(),
             deflate,
             crowds: crowds.clone(),
             changes: changes.clone(),
+            reach,
         });
         let broker = engine(fan_out.clone(), &mut work)?;
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
@@ -142,7 +149,7 @@ impl Hub {
             presence,
             leaving,
             fan_out,
-            directory: Arc::default(),
+            directory,
             checkpoints: Arc::default(),
             ledger,
             _work: work,
@@ -165,10 +172,12 @@ impl Hub {
     pub async fn publish_counted(&self, draft: Draft, retention: Retention) -> Result<Published, Error> {
         let tally = Tally::over(self.fan_out.inboxes.len());
         let awaited = Awaited::new(&self.fan_out, &draft, tally.clone());
+        let channel = draft.channel.clone();
         let receipt = self.broker.publish(draft, retention).await?;
-        drop(awaited);
+        // An engine that nodes share does not bring what nobody here follows.
+        let tally = if self.follows.count(&channel) == 0 { Tally::over(0) } else { tally };
         let tally = (!receipt.duplicate).then_some(tally);
-        Ok(Published { receipt, tally })
+        Ok(Published { receipt, tally, _awaited: awaited })
     }
 
     pub async fn history(
@@ -193,6 +202,13 @@ impl Hub {
     /// Whether publications can be taken just now.
     pub fn is_available(&self) -> bool {
         self.broker.is_available()
+    }
+
+    /// What a client is told that comes while the engine is out of reach.
+    pub fn tell_reach(&self, outbox: &Outbox) {
+        if !*self.fan_out.reach.borrow() {
+            outbox.reply(&reach::reply(false));
+        }
     }
 
     /// A name for a new connection of this node.
@@ -302,6 +318,7 @@ struct FanOut {
     deflate: CurrentDeflate,
     crowds: Arc<Crowds>,
     changes: Changes,
+    reach: watch::Sender<bool>,
 }
 
 impl Deliver for FanOut {
@@ -327,6 +344,10 @@ impl Deliver for FanOut {
         }
     }
 
+    fn reach(&self, is_in_reach: bool) {
+        self.reach.send_replace(is_in_reach);
+    }
+
     fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
         self.crowds.changed(channel, member, Way::In, members);
     }
@@ -343,20 +364,26 @@ impl Deliver for FanOut {
 }
 
 /// Takes the tally back when the publication never came.
-struct Awaited<'a> {
-    fan_out: &'a FanOut,
+struct Awaited {
+    fan_out: Arc<FanOut>,
     key: Name,
 }
 
-impl<'a> Awaited<'a> {
-    fn new(fan_out: &'a FanOut, draft: &Draft, tally: Arc<Tally>) -> Self {
+impl Awaited {
+    fn new(fan_out: &Arc<FanOut>, draft: &Draft, tally: Arc<Tally>) -> Self {
         let key = (draft.channel.clone(), draft.id.clone());
         fan_out.awaited.lock().expect("nothing panics under this lock").insert(key.clone(), tally);
-        Self { fan_out, key }
+        Self { fan_out: fan_out.clone(), key }
     }
 }
 
-impl Drop for Awaited<'_> {
+impl fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Awaited({})", self.key.0)
+    }
+}
+
+impl Drop for Awaited {
     fn drop(&mut self) {
         self.fan_out.awaited.lock().expect("nothing panics under this lock").remove(&self.key);
     }

@@ -193,6 +193,7 @@ impl Session {
             heartbeat,
             secret,
         }));
+        self.shared.hub.tell_reach(&self.outbox);
         if let Some(verdict) = self.verdict.take() {
             self.apply_lists(*verdict).await;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger::channel::{ChannelName, Data, Draft, Epoch, Position, Publication, Retention};
-use outrigger::engine::redis::{Login, Place, Redis, Settings as RedisSettings, Shape};
+use outrigger::engine::redis::{Redis, Settings as RedisSettings, Shape};
 use outrigger::engine::{self, BoxFuture, Broker, Deliver, Gap, Memory, Page, Receipt};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -17,8 +17,12 @@ use super::soon;
 pub const KEEP: Retention = Retention { size: 100, ttl: Duration::from_secs(600) };
 
 /// What an engine under test is opened with.
-pub const SETTINGS: engine::Settings =
-    engine::Settings { positions: Duration::from_secs(3600), channels: 100_000, idempotency: Duration::from_secs(600) };
+pub const SETTINGS: engine::Settings = engine::Settings {
+    positions: Duration::from_secs(3600),
+    channels: 100_000,
+    idempotency: Duration::from_secs(600),
+    idempotency_ids: 100_000,
+};
 
 /// Where nodes can be opened that share one engine.
 pub trait Installation: Sized {
@@ -70,26 +74,18 @@ pub fn redis_at(url: &str) -> RedisSettings {
         shape: Shape::Single,
         login: url.login,
         database: url.database,
-        ca_file: None,
+        tls: outrigger::engine::redis::trust(None).unwrap(),
         prefix: "outrigger".into(),
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(2),
     }
 }
 
-pub fn place(port: u16) -> Place {
-    Place::Tcp { host: "127.0.0.1".into(), port, is_tls: false }
-}
-
-pub fn nobody() -> Login {
-    Login::default()
-}
-
 /// A node over Redis, once that is in reach.
 pub async fn redis_node(redis: &RedisSettings, settings: engine::Settings) -> Node {
     let heard = Arc::new(Heard::default());
     let mut work = JoinSet::new();
-    let broker = Redis::open(redis, settings, heard.clone(), &mut work).unwrap();
+    let broker = Redis::open(redis, settings, heard.clone(), &mut work);
     let node = Node { broker, heard, _work: work };
     node.heard.until("the engine is in reach", |it| it.contains(&Event::Reach(true))).await;
     node.heard.forget();
@@ -210,6 +206,20 @@ impl Node {
 
     pub async fn publish(&self, channel: &str) -> Receipt {
         self.try_publish(draft(channel, None)).await.unwrap()
+    }
+
+    /// Publishes under one id until it is taken, as a backend does while the engine comes back.
+    pub async fn publish_at_last(&self, channel: &str) -> Receipt {
+        let draft = draft(channel, Some(&outrigger::channel::unique_id()));
+        soon("it is taken", async {
+            loop {
+                match self.broker.publish(draft.clone(), KEEP).await {
+                    Ok(receipt) => return receipt,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        })
+        .await
     }
 
     pub async fn publish_as(&self, channel: &str, id: &str) -> Receipt {

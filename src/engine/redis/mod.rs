@@ -3,6 +3,7 @@
 //! heads of followed channels are compared, and what was missed is filled in or told.
 
 mod canary;
+mod erase;
 mod find;
 mod follow;
 mod following;
@@ -17,16 +18,16 @@ mod settings;
 mod socket;
 mod track;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::{BoxFuture, Broker, Deliver, Error, Page, Receipt};
+use super::{BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
 use crate::channel::{ChannelName, Draft, Epoch, Position, Retention};
 use find::Finder;
 use following::Following;
@@ -36,7 +37,7 @@ use script::Call;
 use server::Server;
 pub use settings::{InvalidUrl, Login, Place, Settings, Shape, Url};
 use socket::Dialer;
-pub use socket::TlsError;
+pub use socket::{TlsError, trust};
 
 /// All channels of an installation, shared by its nodes.
 pub struct Redis {
@@ -63,7 +64,7 @@ struct Core {
 /// Whether the engine is in reach, as it was last told, and what is counted about it.
 #[derive(Default)]
 struct Reach {
-    told: Mutex<bool>,
+    told: watch::Sender<bool>,
     losses: AtomicU64,
     round_micros: AtomicU64,
 }
@@ -75,14 +76,14 @@ impl Redis {
         engine: super::Settings,
         deliver: Arc<dyn Deliver>,
         work: &mut JoinSet<()>,
-    ) -> Result<Arc<Self>, TlsError> {
+    ) -> Arc<Self> {
         let node: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
         let dialer = Dialer {
             login: settings.login.clone(),
             database: settings.database,
             name: format!("outrigger-{node}").into(),
             timeout: settings.connect_timeout,
-            tls: socket::trust(settings.ca_file.as_deref())?,
+            tls: settings.tls.clone(),
         };
         let core = Arc::new(Core {
             names: Names::new(&settings.prefix),
@@ -98,11 +99,20 @@ impl Redis {
             dialer,
         });
         let (server, exchange) = Server::new(finder(settings, &core.dialer), "0".into(), settings.timeout);
+        // Until a canary says otherwise.
+        core.deliver.reach(false);
         let _ = core.server.set(server.clone());
         work.spawn(server.clone().exchange(core.dialer.clone(), exchange));
         work.spawn(follow::follow(core.clone(), server.clone()));
         work.spawn(canary::fly(core.clone(), server));
-        Ok(Arc::new(Self { core }))
+        Arc::new(Self { core })
+    }
+
+    /// Resolves once Redis is in reach.
+    pub async fn reached(&self) {
+        let mut reach = self.core.reach.told.subscribe();
+        // The sender lives as long as the engine.
+        let _ = reach.wait_for(|it| *it).await;
     }
 }
 
@@ -134,24 +144,37 @@ impl Core {
 
     /// Runs a script on the server that has the channel.
     async fn call(&self, channel: &ChannelName, call: &Call<'_>) -> Result<Value, Error> {
-        let server = self.server_of(channel)?;
-        let answer = match server.link.ask(call.by_digest()).await? {
-            Value::Refusal(why) if why.starts_with("NOSCRIPT") => server.link.ask(call.by_text()).await?,
-            other => other,
+        let (server, answer) = self.route(channel, call.by_digest()).await?;
+        let (server, answer) = match answer {
+            Value::Refusal(why) if why.starts_with("NOSCRIPT") => self.route(channel, call.by_text()).await?,
+            other => (server, other),
         };
-        match answer {
-            Value::Refusal(why) => Err(refused(&server, &why)),
-            value => Ok(value),
-        }
+        accept(&server, answer)
+    }
+
+    /// Asks the server that has the channel.
+    async fn ask(&self, channel: &ChannelName, command: Bytes) -> Result<Value, Error> {
+        let (server, answer) = self.route(channel, command).await?;
+        accept(&server, answer)
+    }
+
+    async fn route(&self, channel: &ChannelName, command: Bytes) -> Result<(Arc<Server>, Value), Error> {
+        let server = self.server_of(channel)?;
+        let answer = server.link.ask(command).await?;
+        Ok((server, answer))
     }
 
     /// Tells the node when the first server goes out of reach or the last one comes back.
     fn reach_changed(&self) {
-        let mut told = self.reach.told.lock().expect("nothing panics under this lock");
-        let is_in_reach = self.is_in_reach();
-        if std::mem::replace(&mut *told, is_in_reach) != is_in_reach {
-            self.deliver.reach(is_in_reach);
-        }
+        self.reach.told.send_if_modified(|told| {
+            let is_in_reach = self.is_in_reach();
+            let has_changed = std::mem::replace(told, is_in_reach) != is_in_reach;
+            if has_changed {
+                // Under the channel's lock: told in the order it happens.
+                self.deliver.reach(is_in_reach);
+            }
+            has_changed
+        });
     }
 
     fn is_in_reach(&self) -> bool {
@@ -174,11 +197,12 @@ impl Reach {
 const NOTHING_DONE: [&str; 9] =
     ["OOM", "MISCONF", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH", "BUSY"];
 
-fn refused(server: &Server, why: &str) -> Error {
+fn accept(server: &Server, answer: Value) -> Result<Value, Error> {
+    let Value::Refusal(why) = answer else { return Ok(answer) };
     warn!(server = %server.finder, why, "Redis refused");
     match NOTHING_DONE.iter().any(|it| why.starts_with(it)) {
-        true => Error::Unavailable,
-        false => Error::Unknown,
+        true => Err(Error::Unavailable),
+        false => Err(Error::Unknown),
     }
 }
 
@@ -228,32 +252,6 @@ impl Redis {
         core.following.begins(channel, head);
         Ok(())
     }
-
-    async fn channels_now(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
-        let core = &*self.core;
-        let mut names = BTreeSet::new();
-        for server in core.servers() {
-            let mut cursor = "0".to_owned();
-            loop {
-                let pattern = core.names.pattern(prefix);
-                let words = [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", b"1000"];
-                let mut answer = server.link.ask(resp::command(&words)).await?.list().unwrap_or_default().into_iter();
-                let (Some(next), Some(keys)) = (answer.next(), answer.next()) else { return Err(Error::Unavailable) };
-                for key in keys.list().unwrap_or_default() {
-                    let name = key.text().and_then(|it| core.names.channel_of(it));
-                    names.extend(name.and_then(|it| ChannelName::parse(it).ok()));
-                    if names.len() > limit {
-                        names.pop_last();
-                    }
-                }
-                cursor = next.text().unwrap_or("0").to_owned();
-                if cursor == "0" {
-                    break;
-                }
-            }
-        }
-        Ok(names.into_iter().collect())
-    }
 }
 
 fn millis(time: Duration) -> String {
@@ -300,10 +298,15 @@ impl Broker for Redis {
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {
         let prefix = prefix.to_owned();
-        Box::pin(async move { self.channels_now(&prefix, limit).await })
+        Box::pin(async move { self.core.all_channels(&prefix, limit).await })
     }
 
-    fn is_in_reach(&self) -> bool {
+    fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
+        let user = user.to_owned();
+        Box::pin(async move { self.core.erase(&user).await })
+    }
+
+    fn is_available(&self) -> bool {
         self.core.is_in_reach()
     }
 }

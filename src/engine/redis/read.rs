@@ -1,11 +1,12 @@
 //! Reading what Redis keeps: pages of history, and what came after a position, held against the chain of ids so that a
 //! store that lost writes is never taken for one that has them all.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{self, Link};
-use super::resp::Value;
+use super::resp::{self, Value};
 use super::script::{self, Call};
 use super::track::Answer;
 use super::{Core, millis, new_epoch, server};
@@ -139,12 +140,35 @@ impl Core {
 
     pub(super) async fn forget(&self, channel: &ChannelName) -> Result<(), Error> {
         let keys = self.names.of(channel);
-        let server = self.server_of(channel)?;
-        let command = super::resp::command(&[b"UNLINK", keys.stream.as_bytes()]);
-        match server.link.ask(command).await? {
-            Value::Refusal(why) => Err(super::refused(&server, &why)),
-            _ => Ok(()),
+        self.ask(channel, resp::command(&[b"UNLINK", keys.stream.as_bytes()])).await.map(drop)
+    }
+
+    /// The channels that are remembered, at most `limit`, in order of their names. Looks through all keys, a thousand at a
+    /// time, so that publications go on meanwhile.
+    pub(super) async fn all_channels(&self, prefix: &str, limit: usize) -> Result<Vec<ChannelName>, Error> {
+        let pattern = self.names.pattern(prefix);
+        let mut names = BTreeSet::new();
+        for server in self.servers() {
+            let mut cursor = "0".to_owned();
+            loop {
+                let words = [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", b"1000"];
+                let answer = super::accept(&server, server.link.ask(resp::command(&words)).await?)?;
+                let answer = answer.list().unwrap_or_default();
+                let [next, Value::List(keys)] = &answer[..] else { return Err(Error::Unknown) };
+                for key in keys {
+                    let name = key.text().and_then(|it| self.names.channel_of(it));
+                    names.extend(name.and_then(|it| ChannelName::parse(it).ok()));
+                    if names.len() > limit {
+                        names.pop_last();
+                    }
+                }
+                cursor = next.text().unwrap_or("0").to_owned();
+                if cursor == "0" {
+                    break;
+                }
+            }
         }
+        Ok(names.into_iter().collect())
     }
 }
 

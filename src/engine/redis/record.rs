@@ -23,6 +23,8 @@ struct Head<'a> {
     exclude: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     binary: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
 }
 
 /// A publication and the id of the one before it: the chain by which a lost write is noticed.
@@ -54,8 +56,27 @@ pub(super) fn write(draft: &Draft) -> Vec<u8> {
         subject: text(&draft.subject),
         exclude: draft.exclude.iter().map(ToString::to_string).collect(),
         binary,
+        erased: false,
     };
-    let mut out = serde_json::to_vec(&head).expect("texts and flags are always JSON");
+    with_data(&head, data)
+}
+
+/// What is left of a publication whose data was taken out.
+pub(super) fn write_erased(it: &Publication) -> Vec<u8> {
+    let head = Head {
+        id: Cow::Borrowed(&it.id),
+        event: None,
+        user: None,
+        subject: None,
+        exclude: it.exclude.iter().map(ToString::to_string).collect(),
+        binary: false,
+        erased: true,
+    };
+    with_data(&head, b"null")
+}
+
+fn with_data(head: &Head<'_>, data: &[u8]) -> Vec<u8> {
+    let mut out = serde_json::to_vec(head).expect("texts and flags are always JSON");
     out.push(b'\n');
     out.extend_from_slice(data);
     out
@@ -79,7 +100,13 @@ pub(super) fn read(channel: &ChannelName, stamp: Stamp, body: &Bytes) -> Option<
         data: if head.binary { Data::Binary(data) } else { Data::Json(data) },
         timestamp: stamp.timestamp,
         exclude: head.exclude.iter().filter_map(|it| it.parse().ok()).collect(),
+        erased: head.erased,
     })
+}
+
+/// Reads a body alone, whatever number it has.
+pub(super) fn read_body(channel: &ChannelName, body: &Bytes) -> Option<Publication> {
+    read(channel, Stamp { epoch: Epoch(0), seq: 0, timestamp: 0 }, body)
 }
 
 /// Reads what the publishing script announces: `epoch seq time length`, the id before, and the body.

@@ -20,6 +20,8 @@ pub(super) static HISTORY: LazyLock<Script> =
 pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/renew.lua")));
 pub(super) static CANARY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/canary.lua")));
 
+pub(super) static ERASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/erase.lua")));
+
 /// A call of a script: its keys, all on one slot, and what else it is given.
 pub(super) struct Call<'a> {
     pub(super) script: &'static Script,

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 /// What the Redis engine is opened with.
 #[derive(Clone, Debug)]
@@ -12,8 +15,8 @@ pub struct Settings {
     pub shape: Shape,
     pub login: Login,
     pub database: u32,
-    /// Trusted besides the system's certificates.
-    pub ca_file: Option<PathBuf>,
+    /// What servers' certificates are checked against, from [`super::trust`].
+    pub tls: Arc<ClientConfig>,
     /// What all keys and topics begin with.
     pub prefix: String,
     pub connect_timeout: Duration,

@@ -137,7 +137,7 @@ impl Socket {
 }
 
 /// What servers' certificates are checked against: the system's and, where configured, one more file of them.
-pub(super) fn trust(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn trust(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = match ca_file {
         None => Verifier::new(provider.clone()),

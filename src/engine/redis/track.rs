@@ -202,6 +202,7 @@ mod tests {
             data: Data::Json(Bytes::from_static(b"1")),
             timestamp: 0,
             exclude: Vec::new(),
+            erased: false,
         };
         Link { publication: Arc::new(publication), before: Some(before.into()) }
     }

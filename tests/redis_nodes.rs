@@ -1,0 +1,127 @@
+//! Two whole nodes over one Redis, as clients and backends see them.
+
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::support::app::{PUSH_KEY, TestApp, json_of};
+use crate::support::client;
+use crate::support::service::RedisServer;
+use crate::support::soon;
+
+async fn node(redis: &RedisServer) -> TestApp {
+    TestApp::with(&format!("engine: {{ redis: {{ url: '{}' }} }}", redis.url())).await
+}
+
+async fn push(app: &TestApp, body: Value) -> (u16, Value) {
+    let request = Request::post("/push")
+        .header("host", "api.test")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {PUSH_KEY}"));
+    let response = client::send(app.api(), request.body(Full::new(body.to_string().into())).unwrap()).await;
+    (response.status().as_u16(), json_of(response).await)
+}
+
+async fn ready(app: &TestApp, query: &str) -> u16 {
+    let request = Request::get(format!("/readyz{query}")).header("host", "api.test");
+    let request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+    client::send(app.api(), request).await.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_push_to_one_node_reaches_the_clients_of_both() {
+    let redis = RedisServer::start().await;
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    let mut near = first.client("1", &[]).await;
+    let mut far = second.client("2", &[]).await;
+    near.subscribe("public.a").await;
+    far.subscribe("public.a").await;
+    for seq in 1..=3 {
+        let (status, answer) = push(&first, json!({ "channel": "public.a", "data": seq })).await;
+        let receipt = &answer["results"][0];
+        assert_eq!((status, &receipt["durable"], &receipt["seq"]), (200, &json!("engine"), &json!(seq)));
+        assert_eq!((&receipt["matched"], &receipt["queued"]), (&json!(1), &json!(1)), "this node's: {answer}");
+        near.expect_push("public.a", seq).await;
+        far.expect_push("public.a", seq).await;
+    }
+    let (_, answer) = push(&first, json!({ "channel": "public.nobody", "data": 1 })).await;
+    assert_eq!(answer["results"][0]["matched"], 0, "nobody here follows it: {answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_changes_nodes_gets_what_it_missed() {
+    let redis = RedisServer::start().await;
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    let mut client = first.client("1", &[]).await;
+    let subscribed = client.subscribe("public.a").await;
+    push(&first, json!({ "channel": "public.a", "data": 1 })).await;
+    let message = client.expect_push("public.a", 1).await;
+    drop(client);
+    push(&second, json!({ "channel": "public.a", "data": 2 })).await;
+    push(&first, json!({ "channel": "public.a", "data": 3 })).await;
+    let mut client = second.client("1", &[]).await;
+    let since = json!({ "epoch": subscribed["epoch"], "seq": 1, "id": message["id"] });
+    client.send(json!({ "type": "subscribe", "channel": "public.a", "since": since })).await;
+    assert_eq!(client.expect("subscribed").await["recovered"], true);
+    client.expect_push("public.a", 2).await;
+    client.expect_push("public.a", 3).await;
+    push(&first, json!({ "channel": "public.a", "data": 4 })).await;
+    client.expect_push("public.a", 4).await;
+}
+
+#[tokio::test]
+async fn a_polling_clients_cursor_holds_on_the_other_node() {
+    let redis = RedisServer::start().await;
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    let token = crate::support::app::token("1", &[]);
+    let answer = first.poll(&format!("channels=public.a&token={token}")).await;
+    let cursor = answer["cursor"].as_str().unwrap().to_owned();
+    push(&second, json!({ "channel": "public.a", "data": "missed" })).await;
+    let answer = second.poll(&format!("channels=public.a&token={token}&cursor={cursor}")).await;
+    let messages = answer["messages"].as_array().unwrap();
+    assert!(messages.iter().any(|it| it["data"] == "missed"), "{answer}");
+}
+
+#[tokio::test]
+async fn clients_and_probes_hear_that_the_engine_is_away_and_back() {
+    let mut redis = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let app = node(&redis).await;
+    let mut client = app.client("1", &[]).await;
+    client.subscribe("public.a").await;
+    assert_eq!((ready(&app, "").await, ready(&app, "?for=site").await), (200, 200));
+    redis.kill().await;
+    client.expect("degraded").await;
+    assert_eq!((ready(&app, "").await, ready(&app, "?for=site").await), (503, 200));
+    let (status, answer) = push(&app, json!({ "channel": "public.a", "data": 1 })).await;
+    assert_eq!((status, &answer["results"][0]["status"]), (503, &json!("refused")), "{answer}");
+    let mut late = app.socket(&format!("?token={}", crate::support::app::token("2", &[]))).await;
+    late.expect("connected").await;
+    late.expect("degraded").await;
+    assert_eq!(app.get("/").await.status(), 200, "the site stays up");
+    redis.restart().await;
+    client.expect("restored").await;
+    late.expect("restored").await;
+    assert_eq!(push(&app, json!({ "channel": "public.a", "data": 2 })).await.0, 200);
+    client.expect_push("public.a", 1).await;
+    assert_eq!(ready(&app, "").await, 200);
+}
+
+#[tokio::test]
+async fn a_node_starts_without_its_engine_and_takes_up_work_when_that_comes() {
+    let mut redis = RedisServer::start().await;
+    redis.kill().await;
+    let engine = format!("engine: {{ redis: {{ url: '{}', connect_timeout: 200ms }} }}", redis.url());
+    let app = TestApp::with(&engine).await;
+    assert_eq!(ready(&app, "").await, 503);
+    redis.restart().await;
+    soon("it is ready", async {
+        while ready(&app, "").await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut client = app.client("1", &[]).await;
+    client.subscribe("public.a").await;
+    push(&app, json!({ "channel": "public.a", "data": 1 })).await;
+    client.expect_push("public.a", 1).await;
+}
