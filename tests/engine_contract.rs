@@ -8,7 +8,7 @@ use bytes::Bytes;
 use outrigger::channel::{ConnectionId, Data, Epoch, Position, Retention};
 use outrigger::engine;
 
-use crate::support::engines::{InMemory, Installation, KEEP, OnRedis, SETTINGS, draft, name, seqs};
+use crate::support::engines::{InMemory, Installation, KEEP, OnCluster, OnRedis, SETTINGS, draft, name, seqs};
 
 /// Each promise, once for each engine.
 macro_rules! promised_by_every_engine {
@@ -17,6 +17,12 @@ macro_rules! promised_by_every_engine {
             $(#[tokio::test]
             async fn $promise() {
                 super::$promise(<super::InMemory as super::Installation>::start().await).await;
+            })*
+        }
+        mod redis_cluster {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(<super::OnCluster as super::Installation>::start().await).await;
             })*
         }
         mod redis {

@@ -14,6 +14,7 @@ mod proxy;
 mod proxy_failures;
 mod push;
 mod redis_faults;
+mod redis_moves;
 mod redis_nodes;
 mod restart;
 mod server;

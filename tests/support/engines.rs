@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Gate;
+use super::redis_cluster::RedisCluster;
 use super::service::RedisServer;
 use super::soon;
 
@@ -63,6 +64,22 @@ impl Installation for OnRedis {
 
     async fn open(&self, settings: engine::Settings) -> Node {
         redis_node(&redis_at(&self.server.url()), settings).await
+    }
+}
+
+/// Two servers of a Redis Cluster.
+pub struct OnCluster {
+    pub cluster: RedisCluster,
+}
+
+impl Installation for OnCluster {
+    async fn start() -> Self {
+        Self { cluster: RedisCluster::start().await }
+    }
+
+    async fn open(&self, settings: engine::Settings) -> Node {
+        let redis = RedisSettings { shape: Shape::Cluster, ..redis_at(&self.cluster.servers[0].url()) };
+        redis_node(&redis, settings).await
     }
 }
 

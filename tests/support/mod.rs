@@ -7,6 +7,7 @@ pub mod edge;
 pub mod engines;
 pub mod events;
 pub mod node;
+pub mod redis_cluster;
 pub mod service;
 pub mod settings;
 

@@ -42,6 +42,26 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log_of(&folder));
     }
 
+    /// A sentinel that watches a master and promotes a replica soon after that is gone.
+    pub async fn sentinel(master: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = format!(
+            "sentinel monitor mymaster 127.0.0.1 {master} 1\nsentinel down-after-milliseconds mymaster 500\n\
+             sentinel failover-timeout mymaster 5000\n"
+        );
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, watch).unwrap();
+        let port = free_port();
+        let mut child = command()
+            .arg(file)
+            .args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "log", "--dir"])
+            .arg(folder.path())
+            .spawn()
+            .expect("redis-server is installed");
+        assert!(answers(port, &mut child).await, "the sentinel does not start: {}", log_of(&folder));
+        Self { child, port, folder, options: Vec::new() }
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -89,12 +109,16 @@ impl RedisServer {
         for word in words {
             command += &format!("${}\r\n{word}\r\n", word.len());
         }
-        // QUIT ends the connection once the answer is written.
-        command += "*1\r\n$4\r\nQUIT\r\n";
+        // What comes before the answer to this is the answer.
+        command += "*1\r\n$4\r\nPING\r\n";
         stream.write_all(command.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        super::soon("redis answers", stream.read_to_string(&mut answer)).await.unwrap();
-        answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned()
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"+PONG\r\n") {
+            let read = super::soon("redis answers", stream.read_buf(&mut answer)).await.unwrap();
+            assert!(read > 0, "the connection ends after {}", String::from_utf8_lossy(&answer));
+        }
+        answer.truncate(answer.len() - b"+PONG\r\n".len());
+        String::from_utf8(answer).unwrap()
     }
 
     fn signal(&self, signal: Signal) {
@@ -112,17 +136,20 @@ impl Drop for RedisServer {
 }
 
 fn spawn(port: u16, folder: &TempDir, options: &[String]) -> Child {
-    // A test that is killed takes its servers with it.
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "redis-server", "--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--logfile", "log", "--dir"])
+    command()
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log", "--dir"])
         .arg(folder.path())
         .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .expect("`setpriv` and `redis-server` are installed (Debian: util-linux, redis-server)")
+}
+
+/// A test that is killed takes its servers with it.
+fn command() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "redis-server"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
 }
 
 async fn answers(port: u16, child: &mut Child) -> bool {

@@ -18,6 +18,7 @@ use super::following::{Question, Todo};
 use super::record;
 use super::resp::{self, Value};
 use super::server::{Pause, Server};
+use super::slots::slot_of;
 use super::socket::{Error as Broken, Socket};
 use super::track::Answer;
 use crate::channel::ChannelName;
@@ -170,7 +171,7 @@ impl<'a> Ear<'a> {
             match value {
                 Value::Push(words) => self.heard(&words).await,
                 // The slot has moved: whoever knows where to will move the channels.
-                Value::Refusal(why) if why.starts_with("MOVED") => self.core.slots_moved.notify_one(),
+                Value::Refusal(why) if why.starts_with("MOVED") => self.moved(&why),
                 Value::Refusal(why) => return Err(Broken::Refused(why)),
                 _ => {}
             }
@@ -207,6 +208,13 @@ impl<'a> Ear<'a> {
             "sunsubscribe" => self.core.slots_moved.notify_one(),
             _ => {}
         }
+    }
+
+    /// `MOVED slot address`: whatever was asked for on that slot is not confirmed here any more.
+    fn moved(&mut self, why: &str) {
+        let slot = why.split(' ').nth(1).and_then(|it| it.parse().ok());
+        self.unconfirmed.retain(|channel, _| Some(slot_of(channel.as_str())) != slot);
+        self.core.slots_moved.notify_one();
     }
 
     fn confirmed(&mut self, channel: &str) {

@@ -37,6 +37,8 @@ pub(super) struct Exchange {
 #[derive(Debug)]
 struct Asked {
     command: Bytes,
+    /// Answers that come before the one that is waited for.
+    skipped: usize,
     answer: oneshot::Sender<Value>,
     way: Arc<Way>,
 }
@@ -72,9 +74,18 @@ impl Link {
 
     /// Asks, and waits for the answer within the link's time. A refusal by the server is an answer.
     pub(super) async fn ask(&self, command: Bytes) -> Result<Value, Error> {
+        self.ask_for(command, 0).await
+    }
+
+    /// Asks a server that has the slot only partly yet, sent there by the one that has the rest.
+    pub(super) async fn ask_there(&self, command: Bytes) -> Result<Value, Error> {
+        self.ask_for([&resp::command(&[b"ASKING"])[..], &command].concat().into(), 1).await
+    }
+
+    async fn ask_for(&self, command: Bytes, skipped: usize) -> Result<Value, Error> {
         let way = Arc::new(Way::default());
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { command, answer, way: way.clone() };
+        let asked = Asked { command, skipped, answer, way: way.clone() };
         let asking = async {
             self.queue.send(asked).await.map_err(|_| Error::Unavailable)?;
             answered.await.map_err(|_| way.ended())
@@ -115,8 +126,31 @@ impl Exchange {
 
 /// Commands that left, in their order, which is that of the answers.
 struct Flight {
-    waiting: Mutex<VecDeque<oneshot::Sender<Value>>>,
+    waiting: Mutex<VecDeque<(usize, oneshot::Sender<Value>)>>,
     room: Semaphore,
+}
+
+impl Flight {
+    /// Gives the answer to whoever is next; false if nobody is.
+    fn land(&self, value: Value) -> bool {
+        let mut waiting = self.waiting.lock().expect("nothing panics under this lock");
+        match waiting.front_mut() {
+            None => return false,
+            Some((skipped @ 1.., _)) => {
+                *skipped -= 1;
+                return true;
+            }
+            Some((0, _)) => {}
+        }
+        let answer = waiting.pop_front();
+        drop(waiting);
+        self.room.add_permits(1);
+        if let Some((_, answer)) = answer {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(value);
+        }
+        true
+    }
 }
 
 async fn write(mut stream: WriteHalf<Box<dyn Stream>>, queue: &mut mpsc::Receiver<Asked>, flight: &Flight) -> Broken {
@@ -131,10 +165,10 @@ async fn write(mut stream: WriteHalf<Box<dyn Stream>>, queue: &mut mpsc::Receive
             Ok(places) => places.forget(),
             Err(_) => return Broken::Elsewhere("the link has ended"),
         }
-        for Asked { command, answer, way } in batch.drain(..) {
+        for Asked { command, skipped, answer, way } in batch.drain(..) {
             if way.sets_out() {
                 out.extend_from_slice(&command);
-                flight.waiting.lock().expect("nothing panics under this lock").push_back(answer);
+                flight.waiting.lock().expect("nothing panics under this lock").push_back((skipped, answer));
             } else {
                 flight.room.add_permits(1);
             }
@@ -166,12 +200,9 @@ async fn read(mut stream: ReadHalf<Box<dyn Stream>>, mut input: BytesMut, flight
                 Err(malformed) => return malformed.into(),
             };
             let broken = is_no_master(&value);
-            let Some(answer) = flight.waiting.lock().expect("nothing panics under this lock").pop_front() else {
+            if !flight.land(value) {
                 return Broken::Elsewhere("the server answered what nobody asked");
-            };
-            flight.room.add_permits(1);
-            // Whoever asked may have stopped waiting.
-            let _ = answer.send(value);
+            }
             if let Some(broken) = broken {
                 return broken;
             }

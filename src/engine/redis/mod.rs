@@ -3,6 +3,7 @@
 //! heads of followed channels are compared, and what was missed is filled in or told.
 
 mod canary;
+mod cluster;
 mod erase;
 mod find;
 mod follow;
@@ -15,16 +16,19 @@ mod resp;
 mod script;
 mod server;
 mod settings;
+mod slots;
 mod socket;
 mod track;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
@@ -36,6 +40,7 @@ use resp::Value;
 use script::Call;
 use server::Server;
 pub use settings::{InvalidUrl, Login, Place, Settings, Shape, Url};
+use slots::Table;
 use socket::Dialer;
 pub use socket::{TlsError, trust};
 
@@ -54,7 +59,10 @@ struct Core {
     engine: super::Settings,
     deliver: Arc<dyn Deliver>,
     following: Following,
-    server: OnceLock<Arc<Server>>,
+    /// Who has which channel; in a cluster that changes.
+    table: ArcSwap<Table>,
+    /// Counts the changes, for whoever waits for one.
+    table_changed: watch::Sender<u64>,
     /// Topics live on slots, as keys do.
     is_sharded: bool,
     slots_moved: Notify,
@@ -92,19 +100,22 @@ impl Redis {
             engine,
             deliver,
             following: Following::default(),
-            server: OnceLock::new(),
+            table: ArcSwap::default(),
+            table_changed: watch::Sender::new(0),
             is_sharded: matches!(settings.shape, Shape::Cluster),
             slots_moved: Notify::new(),
             reach: Reach::default(),
             dialer,
         });
-        let (server, exchange) = Server::new(finder(settings, &core.dialer), "0".into(), settings.timeout);
         // Until a canary says otherwise.
         core.deliver.reach(false);
-        let _ = core.server.set(server.clone());
-        work.spawn(server.clone().exchange(core.dialer.clone(), exchange));
-        work.spawn(follow::follow(core.clone(), server.clone()));
-        work.spawn(canary::fly(core.clone(), server));
+        match finder(settings, &core.dialer) {
+            None => drop(work.spawn(cluster::keep(core.clone(), settings.places.clone()))),
+            Some(finder) => {
+                let server = core.meet(finder, "0".into(), work);
+                core.table.store(Arc::new(Table::single(server)));
+            }
+        }
         Arc::new(Self { core })
     }
 
@@ -116,26 +127,37 @@ impl Redis {
     }
 }
 
-fn finder(settings: &Settings, dialer: &Dialer) -> Finder {
+/// How the one server is found; a cluster has many.
+fn finder(settings: &Settings, dialer: &Dialer) -> Option<Finder> {
     let places: Arc<[Place]> = settings.places.clone().into();
     match &settings.shape {
-        Shape::Single | Shape::Cluster => Finder::Any(places),
-        Shape::Sentinel { master, login } => Finder::Sentinel {
+        Shape::Cluster => None,
+        Shape::Single => Some(Finder::Any(places)),
+        Shape::Sentinel { master, login } => Some(Finder::Sentinel {
             sentinels: places,
             master: master.as_str().into(),
             asker: Arc::new(Dialer { login: login.clone(), database: 0, ..dialer.clone() }),
-        },
+        }),
     }
 }
 
 impl Core {
-    fn server_of(&self, _channel: &ChannelName) -> Result<Arc<Server>, Error> {
-        let server = self.server.get().ok_or(Error::Unavailable)?;
-        if server.is_up() { Ok(server.clone()) } else { Err(Error::Unavailable) }
+    /// Begins to connect to a server. What works for it is spawned into `work`.
+    fn meet(self: &Arc<Self>, finder: Finder, tag: String, work: &mut JoinSet<()>) -> Arc<Server> {
+        let (server, exchange) = Server::new(finder, tag, self.timeout);
+        work.spawn(server.clone().exchange(self.dialer.clone(), exchange));
+        work.spawn(follow::follow(self.clone(), server.clone()));
+        work.spawn(canary::fly(self.clone(), server.clone()));
+        server
+    }
+
+    fn server_of(&self, channel: &ChannelName) -> Result<Arc<Server>, Error> {
+        let table = self.table.load();
+        table.server_of(channel).filter(|it| it.is_up()).cloned().ok_or(Error::Unavailable)
     }
 
     fn servers(&self) -> Vec<Arc<Server>> {
-        self.server.get().into_iter().cloned().collect()
+        self.table.load().servers().to_vec()
     }
 
     fn announce(&self) -> &'static [u8] {
@@ -158,10 +180,31 @@ impl Core {
         accept(&server, answer)
     }
 
+    /// Asks the server that has the channel, wherever its slot moves meanwhile. A server that says where to go instead has
+    /// done nothing.
     async fn route(&self, channel: &ChannelName, command: Bytes) -> Result<(Arc<Server>, Value), Error> {
-        let server = self.server_of(channel)?;
-        let answer = server.link.ask(command).await?;
-        Ok((server, answer))
+        let until = Instant::now() + self.timeout;
+        loop {
+            let mut changed = self.table_changed.subscribe();
+            let server = self.server_of(channel)?;
+            let mut answer = server.link.ask(command.clone()).await?;
+            if let Some(other) = self.asked_to(&answer) {
+                answer = other.link.ask_there(command.clone()).await?;
+            }
+            if !is_moving(&answer) || Instant::now() >= until {
+                return Ok((server, answer));
+            }
+            self.slots_moved.notify_one();
+            // A slot on its way has no new home yet: then the same one is asked again.
+            let _ = tokio::time::timeout(TRY_AGAIN, changed.changed()).await;
+        }
+    }
+
+    /// The server that has a slot's newest keys while the slot is on its way there.
+    fn asked_to(&self, answer: &Value) -> Option<Arc<Server>> {
+        let Value::Refusal(why) = answer else { return None };
+        let address = why.strip_prefix("ASK ")?.split_once(' ')?.1;
+        self.servers().into_iter().find(|it| it.finder.to_string() == address)
     }
 
     /// Tells the node when the first server goes out of reach or the last one comes back.
@@ -193,9 +236,29 @@ impl Reach {
     }
 }
 
+/// While a slot is on its way from one server to another.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+fn is_moving(answer: &Value) -> bool {
+    let words = ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN"];
+    matches!(answer, Value::Refusal(why) if words.iter().any(|it| why.starts_with(it)))
+}
+
 /// Refusals that come before a script has changed anything.
-const NOTHING_DONE: [&str; 9] =
-    ["OOM", "MISCONF", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH", "BUSY"];
+const NOTHING_DONE: [&str; 12] = [
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
+    "NOAUTH",
+    "BUSY",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+];
 
 fn accept(server: &Server, answer: Value) -> Result<Value, Error> {
     let Value::Refusal(why) = answer else { return Ok(answer) };
