@@ -1,5 +1,6 @@
 # Built with:  docker build -t outrigger .
-# Run with:    docker run -p 8080:8080 -v ./outrigger.yaml:/etc/outrigger/outrigger.yaml:ro outrigger
+# Run with:    docker run -p 8080:8080 -v ./outrigger.yaml:/etc/outrigger/outrigger.yaml:ro \
+#                  -v outrigger:/var/lib/outrigger outrigger
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
@@ -15,10 +16,13 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin outrigger
+    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin outrigger \
+    && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/outrigger
 COPY --from=build /usr/local/bin/outrigger /usr/local/bin/outrigger
 COPY LICENSE LICENSE-MIT LICENSE-APACHE /usr/share/doc/outrigger/
 USER 10001:10001
+# `data: /var/lib/outrigger` keeps history, positions and ids here: mount something that outlives the container.
+VOLUME /var/lib/outrigger
 # Public listeners; the internal API (8700) is not for the outside.
 EXPOSE 8080 8443
 # Asks the internal API, where it is unless `api.listen` says otherwise. Bash speaks TCP by itself, so the image needs no curl.

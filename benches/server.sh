@@ -7,6 +7,8 @@ built=target/benches/release
 api_key=bench-key-of-no-secret-whatsoever
 # The shortest message the floor may write, and how much a connection may have queued.
 frame_bytes=0 outbox=1MiB
+# More of the configuration, more lines of the channel's rule, and what the benched channels keep.
+more="" rule="" history=""
 
 work=$(mktemp -d)
 server_pid=""
@@ -57,6 +59,13 @@ channels:
   - match: bench
     subscribe: public
     publish: none
+    $history
+$rule
+  - match: bench.*
+    subscribe: public
+    publish: none
+    $history
+$more
 api:
   listen: 127.0.0.1:$2
   keys: [ { name: bench, key: $api_key, scope: [push, read] } ]

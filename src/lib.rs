@@ -26,12 +26,12 @@
 //! | `proxy` | requests that are not ours, to the backend and back, unchanged |
 //! | `session` | one client: who it is, what it follows, what it may do |
 //! | `webhook` | asks the backend, signed, and reads its verdict whole; tells it what happened until it takes it |
-//! | `auth` | token → identity, API key → scope, tickets |
-//! | `hub` | the channels of this node: who follows what, fan-out, outboxes, catch-up, the ledger |
-//! | `engine` | where publications are kept and numbered |
+//! | `auth` | token → identity, API key → scope, tickets, revocations |
+//! | `hub` | the channels of this node: who follows what, who is there, fan-out, outboxes, catch-up, the ledger |
+//! | `engine` | where publications are kept and numbered, and members known |
 //! | `protocol` | bytes ⇄ what clients say and hear, framed once for all |
 //! | `backend` | the HTTP client to the application: pool, balance, timeouts |
-//! | `channel` | the words: channel name, pattern, draft, publication, position, retention |
+//! | `channel` | the words: channel name, pattern, draft, publication, position, member, retention |
 //! | `peer` | who is at the other end, and how a handler takes the whole connection |
 //! | `drain` | the stop signal, and who still holds it |
 //! | `records` | small records that outlive the process where there is a `data:` folder |

@@ -37,7 +37,7 @@ pub trait Records: Send + Sync + fmt::Debug {
 
     fn remove(&self, shelf: Shelf, key: &str);
 
-    /// What an earlier process left behind, in the order of the keys.
+    /// What an earlier process left behind, in the order of the keys. Its owner asks once, at the start.
     fn all(&self, shelf: Shelf) -> Vec<(String, Vec<u8>)>;
 
     /// Resolves once everything written so far is as safe as it gets, or cannot be made so: then it answers false.

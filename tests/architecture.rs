@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Every module, top layer first, with the modules it may name. Everyone may name `drain`.
 const MAY_USE: &[(&str, &str)] = &[
-    ("cli", "app config demo auth backend channel server"),
+    ("cli", "app config demo auth backend channel server webhook"),
     ("demo", ""),
     (
         "app",
@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("server", "peer"),
     ("session", "hub webhook auth protocol channel records"),
     ("webhook", "auth backend channel records"),
-    ("auth", "backend channel"),
+    ("auth", "backend channel records"),
     ("hub", "engine protocol channel"),
     ("engine", "channel records"),
     ("protocol", "channel"),

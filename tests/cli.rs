@@ -64,6 +64,24 @@ fn the_exit_code_stands_even_if_nobody_reads_what_is_wrong() {
 }
 
 #[test]
+fn a_data_folder_that_cannot_be_made_is_found_before_it_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    std::fs::write(folder.path().join("outrigger.yaml"), "data: file/below\n").unwrap();
+    let (code, _, stderr) = said(&outrigger(folder.path(), &["check"]));
+    assert_eq!(
+        (code, stderr.contains("the data folder") && stderr.contains("file is no folder")),
+        (2, true),
+        "{stderr}"
+    );
+    let (code, _, stderr) = said(&outrigger(folder.path(), &["run"]));
+    assert_eq!((code, stderr.contains("file/below cannot be used")), (1, true), "{stderr}");
+    std::fs::write(folder.path().join("outrigger.yaml"), "data: { path: new/below }\n").unwrap();
+    assert_eq!(said(&outrigger(folder.path(), &["check"])).0, 0);
+    assert!(!folder.path().join("new").exists(), "looking makes nothing");
+}
+
+#[test]
 fn a_certificate_that_does_not_fit_its_key_is_found_before_it_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let one = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();

@@ -49,6 +49,7 @@ promised_by_every_engine! {
     deleted_history_is_gone_and_the_numbers_go_on
     a_channel_nobody_published_to_has_a_position_that_holds
     channels_are_listed_by_the_beginning_of_their_names
+    heads_are_told_in_the_order_of_the_channels
     an_erased_user_leaves_numbers_and_nothing_else
 }
 
@@ -299,4 +300,15 @@ async fn an_erased_user_leaves_numbers_and_nothing_else(on: impl Installation) {
     assert_eq!((missed.unbroken, seqs(&missed)), (true, vec![2, 3]), "positions hold");
     assert_eq!(node.publish("a").await.position.seq, 4);
     assert_eq!(node.broker.erase("42").await.unwrap().publications, 0, "what is erased names nobody");
+}
+
+async fn heads_are_told_in_the_order_of_the_channels(on: impl Installation) {
+    let node = on.node().await;
+    let mut expected = Vec::new();
+    for channel in ["b", "a", "c"] {
+        node.follow(channel).await;
+        node.publish(channel).await;
+        expected.push(node.publish(channel).await.position);
+    }
+    assert_eq!(node.broker.heads(&["b", "a", "c"].map(name)).await.unwrap(), expected);
 }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod doctor;
 mod drain;
 mod engine_contract;
 mod engine_nodes;
@@ -13,6 +14,7 @@ mod presence;
 mod proxy;
 mod proxy_failures;
 mod push;
+mod recovery;
 mod redis_faults;
 mod redis_moves;
 mod redis_nodes;
@@ -20,7 +22,9 @@ mod restart;
 mod server;
 mod session;
 mod sse;
+mod storms;
 mod support;
 mod tls;
 mod upgrades;
+mod users;
 mod websocket;

@@ -8,11 +8,14 @@ use http_body_util::{BodyExt, Full};
 use outrigger::app::App;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
-use crate::support::backend::{RawBackend, RawConnection, Reply};
+use crate::support::backend::{FakeBackend, RawBackend, RawConnection, Reply};
 use crate::support::events::Events;
+use crate::support::node::Node;
 use crate::support::{Gate, client, soon};
 
 /// Webhooks that ask as the rules of the tests want it, tell these events without grace, and what else is wanted.
@@ -261,6 +264,76 @@ async fn a_notice_outlives_whatever_a_backend_does_to_it() {
     until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 1"#).await;
     until_metrics_have(&app, "outrigger_webhook_breaker_state 0").await;
     assert!(metrics(&app).await.contains("outrigger_webhook_breaker_opened_total 1"), "{}", metrics(&app).await);
+}
+
+#[tokio::test]
+async fn a_backend_that_was_killed_hears_of_it_once_it_is_back() {
+    // Bound and not listening: the port is nobody else's, and whoever connects is refused.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let quickly = "retry: { max_delay: 10ms }, breaker: { failures: 3, open: 10ms }";
+    let url = format!("http://{address}");
+    let app = App::start(settings::loaded(&url, &webhooks("disconnect", quickly))).await.unwrap();
+    let app = TestApp::over(app).await;
+    drop(app.client("42", &[]).await);
+    until_metrics_have(&app, "outrigger_webhook_breaker_opened_total 1").await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let _backend = RawBackend::over(socket.listen(8).unwrap(), move |_, mut connection| {
+        let tell = tell.clone();
+        async move {
+            let _ = tell.send(connection.read_head().await);
+            let _ = connection.stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    });
+    assert!(soon("the notice", told.recv()).await.unwrap().contains("outrigger-event: disconnect"));
+    until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 1"#).await;
+}
+
+/// A client of a node that is a process of its own.
+async fn client_of(node: &Node, user: &str) -> TestClient {
+    let url = format!("ws://{}/realtime?token={}", node.public, token(user, &[]));
+    let mut client = TestClient::open(node.public, url.into_client_request().unwrap()).await;
+    client.expect("connected").await;
+    client
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_leaves_nobody_untold_and_nothing_undelivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = FakeBackend::start().await;
+    backend.on("/hooks", |_| Reply::new(404, ""));
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    let _connected = client_of(&node, "connected").await;
+    drop(client_of(&node, "gone").await);
+    let untaken = backend.next().await;
+    assert_eq!(untaken.json()["connection"]["userId"], "gone");
+    // What is acknowledged is on disk, and whatever was noted before it.
+    let (status, _) = node.push(json!({ "channel": "public.a", "data": 1 })).await;
+    assert_eq!(status, 200);
+    node.kill().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    backend.on("/hooks", move |seen| {
+        let _ = tell.send(seen.clone());
+        Reply::new(204, "")
+    });
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    let (mut again, mut lost) = (None, None);
+    while again.is_none() || lost.is_none() {
+        let seen = soon("a notice", told.recv()).await.unwrap();
+        match seen.json()["reason"].as_str() {
+            Some("node_lost") => lost = Some(seen.json()),
+            _ => again = Some(seen),
+        }
+    }
+    assert_eq!(again.unwrap().header("webhook-id"), untaken.header("webhook-id"), "the same notice, sent again");
+    let lost = lost.unwrap();
+    assert_eq!((&lost["connection"]["userId"], &lost["code"]), (&json!("connected"), &json!(1006)));
+    assert!(node.stop().await.success());
+    while told.try_recv().is_ok() {}
+    let node = Node::start_before(&backend.url(), folder.path()).await;
+    assert!(node.stop().await.success());
+    assert!(told.try_recv().is_err(), "what was taken is not told again");
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use http::Request;
 use http_body_util::Full;
+use outrigger::auth;
 use serde_json::{Value, json};
 
-use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, token};
+use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
 use crate::support::backend::Reply;
 use crate::support::client;
 use crate::support::events::Events;
@@ -212,6 +213,52 @@ webhooks: { url: /hooks, secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, events:
     assert_eq!(answer, expected);
 }
 
+/// A token with info, for an hour.
+fn token_with(user: &str, info: Value) -> String {
+    let settings = auth::Settings {
+        secrets: vec![auth::Named::without_kid(settings::JWT_SECRET.into())],
+        user_claim: vec!["sub".into()],
+        ..auth::Settings::default()
+    };
+    let what = auth::ToSign {
+        user: Some(user.into()),
+        ttl: std::time::Duration::from_secs(3600),
+        claims: json!({ "info": info }).as_object().cloned().unwrap(),
+        ..auth::ToSign::default()
+    };
+    auth::Signer::build(&settings).unwrap().sign(&what)
+}
+
+#[tokio::test]
+async fn the_info_of_a_refreshed_token_is_told_with_the_next_subscribe() {
+    let app = TestApp::with(ROOMS).await;
+    let (mut ada, _) = enter(&app, "ada").await;
+    let mut bob = app.socket(&format!("?token={}", token_with("bob", json!("away")))).await;
+    bob.expect("connected").await;
+    bob.subscribe("room.5").await;
+    expect(&mut bob, "joined", "bob").await;
+    assert_eq!(expect(&mut ada, "joined", "bob").await["info"], "away");
+    bob.send(json!({ "type": "refresh", "token": token_with("bob", json!("here")) })).await;
+    bob.expect("refreshed").await;
+    bob.subscribe("room.5").await;
+    assert_eq!(expect(&mut ada, "joined", "bob").await["info"], "here");
+}
+
+#[tokio::test]
+async fn a_drain_leaves_nobody_behind() {
+    let app = TestApp::with(ROOMS).await;
+    let (mut ada, _) = enter(&app, "ada").await;
+    let _poll = app.poll(&format!("channels=room.5&token={}", token("poll", &[]))).await;
+    expect(&mut ada, "joined", "poll").await;
+    let hub = app.app.hub().clone();
+    let drained = tokio::spawn(app.app.drain());
+    while ada.next_or_close().await.is_ok() {}
+    drop(ada);
+    assert!(crate::support::soon("the drain", drained).await.unwrap().is_none());
+    let room = outrigger::channel::ChannelName::parse("room.5").unwrap();
+    assert_eq!(hub.members(&room, 10).await.unwrap().total, 0);
+}
+
 #[tokio::test]
 async fn a_crowd_is_told_its_number_and_named_again_once_it_is_small() {
     let rooms = "channels: [ { match: 'room.*', subscribe: public, presence: true, max_members: 2 } ]\n";
@@ -229,6 +276,35 @@ async fn a_crowd_is_told_its_number_and_named_again_once_it_is_small() {
 }
 
 #[tokio::test]
+async fn a_reader_without_room_for_the_changes_gets_the_whole_list_again() {
+    let rooms = "channels: [ { match: 'room.*', subscribe: public, presence: true, when_slow: drop_oldest } ]
+realtime: { outbox: 4KiB, max_publication: 1KiB }
+";
+    let app = TestApp::with(rooms).await;
+    let (mut ada, _) = enter(&app, "ada").await;
+    let first = app.poll(&format!("channels=room.5&token={}", token("poll", &[]))).await;
+    expect(&mut ada, "joined", "poll").await;
+    let mut others = Vec::new();
+    for at in 0..8 {
+        let user = format!("user{at}");
+        let mut other = app.socket(&format!("?token={}", token_with(&user, json!("x".repeat(1000))))).await;
+        other.expect("connected").await;
+        other.subscribe("room.5").await;
+        expect(&mut ada, "joined", &user).await;
+        others.push(other);
+    }
+    let mut cursor = first["cursor"].as_str().unwrap().to_owned();
+    let listed = loop {
+        let answer = app.poll(&format!("cursor={cursor}")).await;
+        if let Some(listed) = answer["messages"].as_array().unwrap().iter().find(|it| it["type"] == "members") {
+            break listed.clone();
+        }
+        cursor = answer["cursor"].as_str().unwrap().to_owned();
+    };
+    assert_eq!((users(&listed).len(), &listed["total"]), (10, &json!(10)));
+}
+
+#[tokio::test]
 async fn presence_can_be_switched_off_and_on_under_live_subscribers() {
     let app = TestApp::in_file(ROOMS).await;
     let (mut ada, _) = enter(&app, "ada").await;
@@ -239,7 +315,12 @@ async fn presence_can_be_switched_off_and_on_under_live_subscribers() {
     assert!(app.app.reload().await);
     for client in [&mut ada, &mut bob] {
         client.send(json!({ "type": "ping" })).await;
-        assert_eq!(users(&client.expect("members").await), Vec::<&str>::new());
+        let mut told = client.next().await;
+        if told["type"] == "left" {
+            // Of whoever looked first.
+            told = client.next().await;
+        }
+        assert_eq!((&told["type"], users(&told)), (&json!("members"), vec![]));
         client.expect("pong").await;
     }
     assert_eq!(members(&app, "/channels/room.5/members").await.1["total"], 0);

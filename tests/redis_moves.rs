@@ -119,7 +119,7 @@ async fn a_channel_whose_slot_moves_loses_nothing_and_keeps_its_order() {
 async fn one_server_of_a_cluster_that_hangs_leaves_the_others_channels_alone() {
     let on = OnCluster::start().await;
     let node = on.node().await;
-    let mut channels = vec![Vec::new(), Vec::new()];
+    let mut channels = [Vec::new(), Vec::new()];
     for at in 0..20 {
         let channel = format!("room.{at}");
         channels[on.cluster.home_of(&channel).await.0].push(channel);

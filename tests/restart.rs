@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use crate::support::app::TestClient;
+use crate::support::app::{TestClient, token};
 use crate::support::client;
 use crate::support::events::Events;
 use crate::support::node::{self, Node};
@@ -91,6 +91,34 @@ async fn clients_of_all_transports_come_back_to_the_whole_gap_after_an_end_and_a
 }
 
 #[tokio::test]
+async fn a_clients_own_message_id_counts_once_for_its_user_and_channel_over_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path(), "1s").await;
+    let say = async |node: &Node, user: &str, channel: &str, id: Option<&str>| {
+        let url = format!("ws://{}/realtime?token={}", node.public, token(user, &[]));
+        let mut client = TestClient::open(node.public, url.into_client_request().unwrap()).await;
+        client.expect("connected").await;
+        client.subscribe(channel).await;
+        client.send(json!({ "type": "publish", "channel": channel, "data": 1, "id": id, "ref": 1 })).await;
+        loop {
+            let message = client.next().await;
+            if message["type"] == "ack" {
+                break message["seq"].as_u64().unwrap();
+            }
+        }
+    };
+    assert_eq!(say(&node, "42", "public.a", Some("m")).await, 1);
+    assert_eq!(say(&node, "42", "public.a", Some("m")).await, 1, "a repetition from another connection");
+    assert_eq!(say(&node, "43", "public.a", Some("m")).await, 2, "another user's");
+    assert_eq!(say(&node, "42", "public.b", Some("m")).await, 1, "another channel's");
+    assert_eq!(say(&node, "42", "public.a", None).await, 3, "none of the client's");
+    node.kill().await;
+    let node = Node::start(folder.path(), "1s").await;
+    assert_eq!(say(&node, "42", "public.a", Some("m")).await, 1, "still known");
+    assert_eq!(say(&node, "42", "public.a", Some("n")).await, 4);
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_folder_ends_with_1_and_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(folder.path(), "always").await;
@@ -157,7 +185,9 @@ struct Ledger(watch::Sender<BTreeMap<String, Vec<u64>>>);
 
 impl Ledger {
     fn subscribed(&self, client: &str) {
-        self.0.send_modify(|it| drop(it.entry(client.to_owned()).or_default()));
+        self.0.send_modify(|it| {
+            it.entry(client.to_owned()).or_default();
+        });
     }
 
     fn heard(&self, client: &str, n: u64) {
@@ -214,7 +244,7 @@ async fn web_socket_client(channel: &'static str, mut place: Where, ledger: Ledg
                             return;
                         }
                     }
-                    "connected" => {}
+                    "connected" | "reconnect" => {}
                     other => panic!("unexpected {other}: {message}"),
                 }
             }

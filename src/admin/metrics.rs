@@ -40,7 +40,7 @@ struct Live {
 
 impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Sums { expected, flushed, queued, dropped, bytes } = self.hub.ledger().read();
+        let Sums { expected, flushed, queued, dropped, bytes, holes } = self.hub.ledger().read();
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
@@ -48,6 +48,8 @@ impl Collector for Live {
         counter("deliveries_expected", "Publications owed to subscribers: flushed + queued + dropped", expected)?;
         counter("deliveries_flushed", "Publications whose every byte the kernel has", flushed)?;
         counter("sent_bytes", "Bytes of publications offered to clients", bytes)?;
+        let help = "Times a channel's subscribers were sent back to its history because something had not reached them";
+        counter("delivery_holes", help, holes)?;
         let of_reason = ConstCounter::new(0_u64);
         let mut family = encoder.encode_descriptor(
             "deliveries_dropped",
@@ -73,7 +75,7 @@ impl Collector for Live {
     }
 }
 
-/// From /proc; nothing where there is none.
+/// Of this process, from /proc and the system; nothing where it does not say.
 fn process() -> Vec<(&'static str, &'static str, Option<Unit>, i64)> {
     let mut found = Vec::new();
     let resident = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| {
@@ -85,6 +87,14 @@ fn process() -> Vec<(&'static str, &'static str, Option<Unit>, i64)> {
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         found.push(("process_open_fds", "Open file descriptors", None, i64::try_from(entries.count()).unwrap_or(0)));
+    }
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        found.push((
+            "process_max_fds",
+            "File descriptors that may be open",
+            None,
+            i64::try_from(most).unwrap_or(i64::MAX),
+        ));
     }
     found
 }

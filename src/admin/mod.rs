@@ -31,8 +31,10 @@ pub trait Operator: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// Begins to end the node, as SIGTERM does.
     fn drain(&self);
-    /// Whether these headers carry a key of the operator's; if not, 401 or 403 and why.
-    fn authorize(&self, headers: &http::HeaderMap) -> Result<(), (StatusCode, String)>;
+    /// The name of the operator's key that these headers carry; if there is none, 401 or 403 and why.
+    fn authorize(&self, headers: &http::HeaderMap) -> Result<String, (StatusCode, String)>;
+    /// Writes down who did what, by the name of the key, and what came of it.
+    fn acted(&self, who: &str, act: &str, status: StatusCode);
 }
 
 /// The operator's routes.
@@ -68,16 +70,24 @@ impl Admin {
                 json(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness)
             }
             (&Method::GET, "/metrics") => metrics::render(&self.registry),
-            (&Method::GET, "/config") => self.guarded(request, || json(StatusCode::OK, &self.operator.config())),
+            (&Method::GET, "/config") => self.guarded(request, |_| json(StatusCode::OK, &self.operator.config())),
             (&Method::POST, "/reload") => match self.operator.authorize(request.headers()) {
-                Ok(()) => match self.operator.reload(has("dry_run=true")).await {
-                    Ok(report) => json(StatusCode::OK, &report),
-                    Err(report) => problem(StatusCode::UNPROCESSABLE_ENTITY, &report),
-                },
+                Ok(who) => {
+                    let is_dry_run = has("dry_run=true");
+                    let answer = match self.operator.reload(is_dry_run).await {
+                        Ok(report) => json(StatusCode::OK, &report),
+                        Err(report) => problem(StatusCode::UNPROCESSABLE_ENTITY, &report),
+                    };
+                    if !is_dry_run {
+                        self.operator.acted(&who, "POST /reload", answer.status());
+                    }
+                    answer
+                }
                 Err((status, why)) => denied(status, &why),
             },
-            (&Method::POST, "/drain") => self.guarded(request, || {
+            (&Method::POST, "/drain") => self.guarded(request, |who| {
                 self.operator.drain();
+                self.operator.acted(who, "POST /drain", StatusCode::ACCEPTED);
                 json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
             }),
             (_, path) => method_not_allowed(ROUTES.iter().find(|(it, _)| *it == path)?.1),
@@ -88,10 +98,10 @@ impl Admin {
     fn guarded<B>(
         &self,
         request: &Request<B>,
-        answer: impl FnOnce() -> Response<Full<Bytes>>,
+        answer: impl FnOnce(&str) -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {
         match self.operator.authorize(request.headers()) {
-            Ok(()) => answer(),
+            Ok(who) => answer(&who),
             Err((status, why)) => denied(status, &why),
         }
     }

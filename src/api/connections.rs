@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::audit::Outcome;
 use super::{Body, BoxError, Problem, Query, Settings, describe};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::hub::{Hub, Outbox, Signal};
@@ -98,21 +100,34 @@ fn end(outboxes: &[Arc<Outbox>], close: &Close) -> Result<Response<Body>, Proble
     for outbox in outboxes {
         outbox.signal(Signal::Close(close.clone()));
     }
-    Ok(super::json(StatusCode::OK, &json!({ "scope": "node", "disconnected": outboxes.len() })))
+    let answer = json!({ "scope": "node", "disconnected": outboxes.len() });
+    Ok(Outcome::of(
+        super::json(StatusCode::OK, &answer),
+        format!("{} connections closed with {}", outboxes.len(), close.code),
+    ))
+}
+
+/// A small JSON object; without a body it is the usual one.
+pub(super) async fn read_json<B, T>(request: Request<B>) -> Result<T, Problem>
+where
+    B: http_body::Body<Error: Into<BoxError>> + Send,
+    T: DeserializeOwned + Default,
+{
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let body = tokio::time::timeout(BODY_WITHIN, body).await;
+    let Ok(Ok(body)) = body else { return Err(Problem::bad_request("the body is too large or did not arrive")) };
+    let body = body.to_bytes();
+    match body.trim_ascii() {
+        b"" => Ok(T::default()),
+        json => serde_json::from_slice(json).map_err(|error| Problem::bad_request(error.to_string())),
+    }
 }
 
 async fn read<B>(request: Request<B>) -> Result<Close, Problem>
 where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    let body = tokio::time::timeout(BODY_WITHIN, body).await;
-    let Ok(Ok(body)) = body else { return Err(Problem::bad_request("the body is too large or did not arrive")) };
-    let body = body.to_bytes();
-    let wanted: Wanted = match body.trim_ascii() {
-        b"" => Wanted::default(),
-        json => serde_json::from_slice(json).map_err(|error| Problem::bad_request(error.to_string()))?,
-    };
+    let wanted: Wanted = read_json(request).await?;
     let code = wanted.code.unwrap_or(Close::DISCONNECTED.code);
     if !(4000..5000).contains(&code) {
         return Err(Problem::bad_request(

@@ -60,6 +60,7 @@ impl Case<'_> {
             "subscribe": access(rule.subscribe),
             "publish": publish(rule.publish),
             "history": if rule.history.size == 0 { Value::Null } else { history },
+            "presence": rule.presence.is_some(),
             "whenSlow": when_slow(rule),
         })
     }

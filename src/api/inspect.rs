@@ -93,7 +93,6 @@ struct History {
 
 pub(super) async fn delete_history(channel: &ChannelName, hub: &Hub) -> Result<Response<Body>, Problem> {
     hub.delete_history(channel).await.map_err(away)?;
-    tracing::info!(%channel, "history deleted");
     Ok(super::json(StatusCode::OK, &json!({ "channel": channel })))
 }
 

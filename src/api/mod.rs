@@ -2,6 +2,7 @@
 //! asked: `session` asks always, this never.
 
 mod announce;
+mod audit;
 mod body;
 mod connections;
 mod dead;
@@ -15,6 +16,7 @@ mod receipt;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod users;
 mod why;
 
 use std::borrow::Cow;
@@ -24,13 +26,15 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use crate::auth::{ApiKeys, Scope};
+use crate::auth::{ApiKeys, Denied, Scope};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::drain::Holds;
 use crate::hub::{Hub, Rules};
 use crate::protocol::query::{decoded, decoded_value, pairs, parameter};
+use crate::session::Sessions;
 use crate::webhook::{Event, Notices};
 pub use announce::{Announced, Announcer, Terms};
+pub use audit::write as audit;
 pub use body::Body;
 pub use metrics::Metrics;
 pub use problem::Problem;
@@ -53,6 +57,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
+    sessions: Arc<Sessions>,
     notices: Arc<Notices>,
     metrics: Metrics,
     holds: Holds,
@@ -75,6 +80,9 @@ enum Route {
     Explain,
     DeadLetters,
     ReplayDeadLetters,
+    RevokeUser(String),
+    EraseUser(String),
+    RevokeToken,
     OpenApi,
     Index,
 }
@@ -99,6 +107,9 @@ pub const ROUTES: &[(&str, &str, Option<Scope>)] = &[
     ("GET", "/explain", Some(Scope::Read)),
     ("GET", "/webhooks/dead", Some(Scope::Read)),
     ("POST", "/webhooks/dead/replay", Some(Scope::Admin)),
+    ("POST", "/users/{id}/revoke", Some(Scope::Admin)),
+    ("DELETE", "/users/{id}", Some(Scope::Admin)),
+    ("POST", "/tokens/revoke", Some(Scope::Admin)),
     ("GET", "/openapi.json", None),
 ];
 
@@ -128,10 +139,19 @@ impl Route {
             ("GET", ["explain"]) => Self::Explain,
             ("GET", ["webhooks", "dead"]) => Self::DeadLetters,
             ("POST", ["webhooks", "dead", "replay"]) => Self::ReplayDeadLetters,
+            ("POST", ["users", user, "revoke"]) => Self::RevokeUser((*user).to_owned()),
+            ("DELETE", ["users", user]) => Self::EraseUser((*user).to_owned()),
+            ("POST", ["tokens", "revoke"]) => Self::RevokeToken,
             ("GET", ["openapi.json"]) => Self::OpenApi,
             ("GET", [""]) => Self::Index,
             _ => return Err(elsewhere(&segments)),
         })
+    }
+
+    /// Whether who called it, and what came of it, is written down.
+    fn leaves_a_line(&self) -> bool {
+        let is_disconnect = matches!(self, Self::DisconnectConnection(_) | Self::DisconnectUser(_));
+        is_disconnect || self.scope() == Some(Scope::Admin)
     }
 
     fn scope(&self) -> Option<Scope> {
@@ -139,6 +159,7 @@ impl Route {
             // A backend that may speak to a client may also send it away.
             Self::Push | Self::DisconnectConnection(_) | Self::DisconnectUser(_) => Some(Scope::Push),
             Self::DeleteHistory(_) | Self::ReplayDeadLetters => Some(Scope::Admin),
+            Self::RevokeUser(_) | Self::EraseUser(_) | Self::RevokeToken => Some(Scope::Admin),
             Self::OpenApi | Self::Index => None,
             _ => Some(Scope::Read),
         }
@@ -160,8 +181,8 @@ fn elsewhere(segments: &[&str]) -> Problem {
 
 impl Api {
     /// What is being published holds the drain up.
-    pub fn new(hub: Arc<Hub>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
-        Arc::new(Self { hub, notices, metrics, holds })
+    pub fn new(sessions: Arc<Sessions>, notices: Arc<Notices>, metrics: Metrics, holds: Holds) -> Arc<Self> {
+        Arc::new(Self { hub: sessions.hub().clone(), sessions, notices, metrics, holds })
     }
 
     /// Answers one call.
@@ -179,9 +200,50 @@ impl Api {
         B: http_body::Body<Error: Into<BoxError>> + Send,
     {
         let route = Route::of(request.method(), request.uri().path())?;
+        if let Some(scope) = route.scope().filter(|_| route.leaves_a_line()) {
+            return self.audited(route, scope, request, settings).await;
+        }
         if let Some(scope) = route.scope() {
             settings.keys.authorize(request.headers(), scope)?;
         }
+        self.perform(route, request, settings).await
+    }
+
+    /// What takes something from somebody leaves a line, whatever comes of it.
+    async fn audited<B>(
+        &self,
+        route: Route,
+        scope: Scope,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
+        let act = format!("{} {}", request.method(), request.uri().path());
+        let who = match settings.keys.authorize(request.headers(), scope) {
+            Ok(name) => name.to_owned(),
+            Err(denied) => {
+                if let Denied::Scope { name, .. } = &denied {
+                    audit::write(name, &act, StatusCode::FORBIDDEN, "the key's scope does not cover this");
+                }
+                return Err(denied.into());
+            }
+        };
+        let response = self.perform(route, request, settings).await.unwrap_or_else(Into::into);
+        audit::answered(&who, &act, &response);
+        Ok(response)
+    }
+
+    async fn perform<B>(
+        &self,
+        route: Route,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+    ) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body<Error: Into<BoxError>> + Send,
+    {
         let query = Query(request.uri().query().unwrap_or_default().to_owned());
         match route {
             Route::Push => push::push(request, &query, self, settings).await,
@@ -198,6 +260,9 @@ impl Api {
             Route::DisconnectUser(user) => connections::disconnect_user(request, &user, &self.hub).await,
             Route::DeadLetters => dead::list(&query, &self.notices),
             Route::ReplayDeadLetters => dead::replay(request, &self.notices).await,
+            Route::RevokeUser(user) => users::revoke(request, &user, &self.sessions).await,
+            Route::EraseUser(user) => users::erase(&user, &self.sessions).await,
+            Route::RevokeToken => users::revoke_token(request, &self.sessions).await,
             Route::OpenApi => Ok(text(OPENAPI)),
             Route::Index => Ok(json(StatusCode::OK, &index())),
         }

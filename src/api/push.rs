@@ -1,7 +1,7 @@
 //! `POST /push`: one message, many, lines of them, or raw bytes. All of it is parsed, or nothing is published; each
 //! channel keeps its order, channels go side by side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::Fault;
-use super::receipt::{Dropped, Receipt, Status, status_of};
+use super::receipt::{Receipt, status_of};
 use super::{Api, Body, BoxError, Problem, Query, Settings, json};
 use crate::channel::{ChannelName, Data, Draft, now, unique_id};
 use crate::engine::Error;
-use crate::hub::{Hub, Outbox, Published};
+use crate::hub::{Delivery, Hub, Outbox, Published};
 use crate::protocol::compact;
 use crate::protocol::wire::Direct;
 use crate::webhook::{Invalid, Limits, Push, Target};
@@ -214,7 +214,7 @@ fn raw(body: Bytes, query: &Query) -> Result<Placed, Problem> {
 /// Publishes all of it; the receipts are in the order of the messages.
 async fn send(messages: Vec<Push>, hub: &Arc<Hub>, settings: &Arc<Settings>, waits_for_flush: bool) -> Vec<Receipt> {
     let mut by_channel: HashMap<ChannelName, Vec<(usize, Draft)>> = HashMap::new();
-    let mut receipts = Vec::new();
+    let (mut receipts, mut told) = (Vec::new(), Vec::new());
     for push in messages {
         match &push.to {
             Target::Channels(channels) => {
@@ -224,14 +224,12 @@ async fn send(messages: Vec<Push>, hub: &Arc<Hub>, settings: &Arc<Settings>, wai
                 }
             }
             Target::User(user) => {
-                let mut receipt = direct(&push, &hub.directory().user(user));
-                receipt.user = Some(user.to_string());
-                receipts.push(receipt);
+                told.push((receipts.len(), direct(&push, hub.directory().user(user), hub)));
+                receipts.push(Receipt::of_user(user, &push.id));
             }
             Target::Connection(id) => {
-                let mut receipt = direct(&push, hub.directory().connection(*id).as_slice());
-                receipt.connection = Some(id.to_string());
-                receipts.push(receipt);
+                told.push((receipts.len(), direct(&push, hub.directory().connection(*id), hub)));
+                receipts.push(Receipt::of_connection(*id, &push.id));
             }
         }
     }
@@ -242,11 +240,15 @@ async fn send(messages: Vec<Push>, hub: &Arc<Hub>, settings: &Arc<Settings>, wai
     for (place, outcome) in outcomes.into_iter().flatten() {
         let receipt = &mut receipts[place];
         *receipt = Receipt::of_channel(receipt.channel.as_deref().unwrap_or_default(), &receipt.id, &outcome);
-        let Ok(published) = outcome else { continue };
+        // A repetition is not delivered, so there is nothing to count.
+        told.extend(outcome.ok().and_then(|it| it.delivery).map(|delivery| (place, delivery)));
+    }
+    for (place, delivery) in told {
+        let receipt = &mut receipts[place];
         if waits_for_flush {
-            receipt.count_flushed(published.flushed(deadline.saturating_duration_since(Instant::now())).await);
+            receipt.count_flushed(delivery.flushed(deadline.saturating_duration_since(Instant::now())).await);
         } else {
-            receipt.count(timeout_at(deadline, published.counted()).await.ok().flatten());
+            receipt.count(timeout_at(deadline, delivery.counted()).await.ok().flatten());
         }
     }
     receipts
@@ -265,12 +267,20 @@ async fn in_order(
     settings: Arc<Settings>,
 ) -> Vec<(usize, Result<Published, Error>)> {
     let mut outcomes = Vec::with_capacity(drafts.len());
-    for (place, draft) in drafts {
-        let retention = settings.rules.retention(&draft.channel);
-        let outcome = timeout(ANSWER_WITHIN, hub.publish_counted(draft, retention)).await;
-        let outcome = outcome.unwrap_or(Err(Error::Unknown));
-        let has_failed = outcome.is_err();
-        outcomes.push((place, outcome));
+    let mut rest = VecDeque::from(drafts);
+    while let Some((_, first)) = rest.front() {
+        let retention = settings.rules.retention(&first.channel);
+        let (places, drafts) = together(&mut rest, hub.at_once());
+        let publishing = async {
+            match <[Draft; 1]>::try_from(drafts) {
+                Ok([only]) => vec![hub.publish_counted(only, retention).await],
+                Err(drafts) => hub.publish_all_counted(drafts, retention).await,
+            }
+        };
+        let published = timeout(ANSWER_WITHIN, publishing).await;
+        let published = published.unwrap_or_else(|_| places.iter().map(|_| Err(Error::Unknown)).collect());
+        let has_failed = published.iter().any(Result::is_err);
+        outcomes.extend(places.into_iter().zip(published));
         if has_failed {
             break;
         }
@@ -278,18 +288,16 @@ async fn in_order(
     outcomes
 }
 
+/// The next drafts, up to one whose id is among them already.
+fn together(rest: &mut VecDeque<(usize, Draft)>, most: usize) -> (Vec<usize>, Vec<Draft>) {
+    let mut ids = HashSet::new();
+    let is_not_next = |(_, draft): &(usize, Draft)| ids.len() >= most || !ids.insert(draft.id.clone());
+    let count = rest.iter().position(is_not_next).unwrap_or(rest.len());
+    rest.drain(..count).unzip()
+}
+
 /// To users and connections of this node: at most once, without number or history, and not remembered.
-fn direct(push: &Push, outboxes: &[Arc<Outbox>]) -> Receipt {
+fn direct(push: &Push, outboxes: impl IntoIterator<Item = Arc<Outbox>>, hub: &Hub) -> Delivery {
     let message = Direct { id: push.id.clone(), event: push.event.clone(), data: push.data.clone(), timestamp: now() };
-    let is_meant = |it: &&Arc<Outbox>| !push.exclude.contains(&it.id);
-    let mut receipt = Receipt::new(&push.id, Status::Taken);
-    let (mut matched, mut queued) = (0, 0);
-    for outbox in outboxes.iter().filter(is_meant) {
-        matched += 1;
-        queued += u32::from(outbox.message(|format| message.wire(format)));
-    }
-    receipt.matched = Some(matched);
-    receipt.queued = Some(queued);
-    receipt.dropped = Some(Dropped { slow: matched - queued });
-    receipt
+    hub.tell(outboxes.into_iter().filter(|it| !push.exclude.contains(&it.id)), &message)
 }

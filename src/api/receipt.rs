@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::channel::ConnectionId;
 use crate::engine::Error;
-use crate::hub::{Count, Published};
+use crate::hub::{Count, Loss, Published};
 
 /// What became of one message in one channel, or for one user or connection.
 #[derive(Debug, Default, Serialize)]
@@ -14,9 +15,9 @@ pub(super) struct Receipt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) channel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<String>,
+    user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) connection: Option<String>,
+    connection: Option<String>,
     pub(super) status: Status,
     pub(super) id: Arc<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,11 +31,11 @@ pub(super) struct Receipt {
     /// Whose counts these are: the node that took the call.
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) matched: Option<u32>,
+    matched: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) queued: Option<u32>,
+    queued: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) dropped: Option<Dropped>,
+    dropped: Option<Dropped>,
     /// `pending`: this node was not through with its own delivery in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<&'static str>,
@@ -59,13 +60,21 @@ pub(super) enum Status {
     NotSent,
 }
 
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Dropped {
-    pub(super) slow: u32,
+/// By reason. `slow` is always said, the others where there were any.
+#[derive(Debug)]
+pub(super) struct Dropped([u32; Loss::ALL.len()]);
+
+impl Serialize for Dropped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let reasons = Loss::ALL.into_iter().zip(self.0);
+        serializer.collect_map(
+            reasons.filter(|(why, count)| *why == Loss::Slow || *count > 0).map(|(why, count)| (why.name(), count)),
+        )
+    }
 }
 
 impl Receipt {
-    pub(super) fn new(id: &Arc<str>, status: Status) -> Self {
+    fn new(id: &Arc<str>, status: Status) -> Self {
         Self { id: id.clone(), status, scope: "node", ..Self::default() }
     }
 
@@ -90,6 +99,14 @@ impl Receipt {
         }
     }
 
+    pub(super) fn of_user(user: &str, id: &Arc<str>) -> Self {
+        Self { user: Some(user.to_owned()), ..Self::new(id, Status::Taken) }
+    }
+
+    pub(super) fn of_connection(connection: ConnectionId, id: &Arc<str>) -> Self {
+        Self { connection: Some(connection.to_string()), ..Self::new(id, Status::Taken) }
+    }
+
     pub(super) fn not_sent(channel: &str, id: &Arc<str>) -> Self {
         Self { channel: Some(channel.to_owned()), ..Self::new(id, Status::NotSent) }
     }
@@ -99,20 +116,16 @@ impl Receipt {
             Some(count) => {
                 self.matched = Some(count.matched);
                 self.queued = Some(count.queued);
-                self.dropped = Some(Dropped { slow: count.dropped_slow });
+                self.dropped = Some(Dropped(count.dropped));
             }
-            // A repetition is not delivered, so there is nothing to count.
-            None if self.duplicate == Some(false) => self.delivery = Some("pending"),
-            None => {}
+            None => self.delivery = Some("pending"),
         }
     }
 
-    pub(super) fn count_flushed(&mut self, flushed: Option<(Count, bool)>) {
-        if let Some((count, is_flushed)) = flushed {
-            self.count(Some(count));
-            self.flushed = Some(is_flushed);
-            self.waiting = Some(count.waiting);
-        }
+    pub(super) fn count_flushed(&mut self, (count, is_flushed): (Count, bool)) {
+        self.count(Some(count));
+        self.flushed = Some(is_flushed);
+        self.waiting = Some(count.waiting);
     }
 }
 

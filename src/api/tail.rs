@@ -36,11 +36,12 @@ pub(super) async fn tail(query: &Query, hub: &Arc<Hub>, settings: &Settings) -> 
         history: settings.rules.retention(&channel),
         when_slow: WhenSlow::DropOldest,
         presence: None,
+        min_interval: None,
     };
     let subscribed = hub.subscribe(&channel, None, &outbox, &rule).await;
     let subscribed = subscribed.map_err(|error| Problem::unavailable(error.to_string()))?;
     outbox.control(Bytes::from_static(b":\n\n"));
-    subscribed.subscription.go_live(subscribed.position.seq);
+    subscribed.subscription.go_live(subscribed.position);
     let tail = Tail { outbox, _subscription: subscribed.subscription, heartbeat: Box::pin(sleep(HEARTBEAT)) };
     let mut response = Response::new(Body::tail(tail));
     for (name, value) in [

@@ -8,17 +8,20 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, Keep, Revocations};
 use crate::channel::{Draft, Pattern, Position, Retention};
 use crate::drain::Drain;
 use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
 use crate::hub::{Access, Directory, Listed, Outbox, Owner, Publish, Rule, Subscription, WhenSlow};
 use crate::protocol::Format;
 use crate::protocol::wire::Deflate;
+use crate::records::Forgetful;
+use crate::session;
 
 mod announcing;
 mod looking;
 mod pushing;
+mod revoking;
 
 pub(super) const MAX_PUBLICATION: usize = 1000;
 
@@ -59,17 +62,26 @@ impl Bench {
             history: Retention { size: 100, ttl: Duration::from_secs(600) },
             when_slow: WhenSlow::DropOldest,
             presence: None,
+            min_interval: None,
         };
         let (drain, _) = Drain::new();
-        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(crate::records::Forgetful), &mut registry);
+        let rules = Arc::new(Rules::new(vec![rule]));
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(Forgetful), &mut registry);
+        let sessions = Sessions::new(
+            hub.clone(),
+            Box::new(arc_swap::access::Constant(Arc::new(policy(rules.clone())))),
+            notices.clone(),
+            session::Metrics::register(&mut registry),
+            Revocations::open(Arc::new(Forgetful)),
+        );
         let settings = Settings {
             keys: ApiKeys::build(&keys).unwrap(),
-            rules: Arc::new(Rules::new(vec![rule])),
+            rules,
             asked: vec![Event::Publish],
             max_publication: MAX_PUBLICATION,
         };
         Self {
-            api: Api::new(hub.clone(), notices, metrics.clone(), drain.holds()),
+            api: Api::new(sessions, notices, metrics.clone(), drain.holds()),
             drain,
             hub,
             settings: Arc::new(settings),
@@ -97,7 +109,7 @@ impl Bench {
         let channel = ChannelName::parse(channel).unwrap();
         let rule = self.settings.rules.find(&ChannelName::parse("room.1").unwrap()).unwrap();
         let joined = self.hub.subscribe(&channel, None, &outbox, rule).await.unwrap();
-        joined.subscription.go_live(joined.position.seq);
+        joined.subscription.go_live(joined.position);
         Client { outbox, _subscription: joined.subscription, _listed: None }
     }
 
@@ -136,6 +148,19 @@ impl Bench {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, "", "").await
+    }
+}
+
+fn policy(rules: Arc<Rules>) -> session::Policy {
+    session::Policy {
+        number: 1,
+        rules,
+        verifier: None,
+        webhooks: None,
+        anonymous: true,
+        ask_connect: false,
+        limits: session::Limits { subscriptions: 9, rate: 9.0, burst: 9.0, handshakes: 9.0 },
+        revocations: Keep { time: Duration::from_secs(3600), most: 2 },
     }
 }
 
@@ -205,6 +230,9 @@ impl Flaky {
 }
 
 impl Broker for Flaky {
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        self.memory.heads(channels)
+    }
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
         match self.planned(draft.channel.as_str()) {
             Some(error) => Box::pin(std::future::ready(Err(error))),
@@ -239,7 +267,10 @@ impl Broker for Flaky {
     }
 
     fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
-        self.memory.erase(user)
+        match self.planned(user) {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => self.memory.erase(user),
+        }
     }
 
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>> {

@@ -114,3 +114,64 @@ fn unasked(event: &str) -> String {
         "the rule leaves it to the backend, which is not asked: `{event}` is not in `webhooks.events`, or there is no `webhooks.url`"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Grants;
+    use crate::channel::{Pattern, Retention};
+    use crate::hub::{Publish, WhenSlow};
+
+    fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
+        let pattern = Pattern::parse(pattern).unwrap();
+        Rule {
+            pattern,
+            subscribe,
+            publish,
+            history: Retention::NONE,
+            when_slow: WhenSlow::Disconnect,
+            presence: None,
+            min_interval: None,
+        }
+    }
+
+    fn who(user: Option<&str>, granted: &[&str]) -> Identity {
+        let granted: Vec<String> = granted.iter().map(ToString::to_string).collect();
+        Identity { user: user.map(Into::into), grants: Grants::both(&granted).unwrap(), ..Identity::default() }
+    }
+
+    const ASK: Publish = Publish { webhook: true, broadcast: true };
+
+    #[test]
+    fn a_question_the_backend_is_not_asked_is_a_no_and_says_where_to_change_it() {
+        let rule = rule("room.*", Access::Webhook, ASK);
+        let channel = ChannelName::parse("room.5").unwrap();
+        let ada = who(Some("ada"), &["room.*"]);
+        assert_eq!(subscribe(&rule, &channel, &ada, &[Event::Subscribe]).decision, Decision::Ask);
+        let unasked = subscribe(&rule, &channel, &ada, &[Event::Publish]);
+        assert_eq!(unasked.decision, Decision::Deny);
+        assert!(unasked.why.contains("`subscribe` is not in `webhooks.events`"), "{}", unasked.why);
+        let unasked = publish(&rule, &channel, &ada, false, &[]);
+        assert_eq!(unasked.decision, Decision::Deny);
+        assert!(unasked.why.contains("`publish` is not in `webhooks.events`"), "{}", unasked.why);
+    }
+
+    #[test]
+    fn a_stranger_is_told_that_the_channel_is_a_users_own() {
+        let rule = rule("user.{user}.**", Access::User, ASK);
+        let channel = ChannelName::parse("user.ada.mail").unwrap();
+        for (user, words) in [(Some("bob"), "another user's, not `bob`'s own"), (None, "nobody in particular")] {
+            let because = subscribe(&rule, &channel, &who(user, &["**"]), &[]);
+            assert!(because.decision == Decision::Deny && because.why.contains(words), "{}", because.why);
+        }
+    }
+
+    #[test]
+    fn a_name_with_another_number_of_segments_is_told_what_a_star_is() {
+        let rules = Rules::new(vec![rule("room.*", Access::Public, ASK), rule("news", Access::Public, ASK)]);
+        let said = |name: &str| no_rule(&rules, &ChannelName::parse(name).unwrap());
+        assert!(said("room.5.typing").contains("did you mean the rule `room.*`? (`*` is exactly one segment"));
+        assert_eq!(said("mews"), "no rule matches `mews`; did you mean the rule `news`?");
+        assert_eq!(said("orders.42"), "no rule matches `orders.42`");
+    }
+}

@@ -14,6 +14,8 @@ use crate::protocol::Format;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// For notices, even where clients took all the time there was.
 const LAST_NOTICES: Duration = Duration::from_secs(1);
+/// The same where the next process could send them: a backend that is away does not hold up a restart.
+const LAST_NOTICES_KEPT: Duration = Duration::from_secs(5);
 
 /// What was still there at the deadline, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl App {
         let in_time = tokio::time::timeout_at(deadline, ending).await;
         let mut left = if in_time.is_ok() { Leftovers::default() } else { self.shared.leftovers(&self.api_metrics) };
         // Last, because every client that went is one.
-        left.notices = self.shared.notices.flush(deadline.max(Instant::now() + LAST_NOTICES)).await;
+        left.notices = self.shared.tell_the_rest(deadline, self.storage.is_lasting()).await;
         let (internal, mut internals) = self.internal;
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;
@@ -64,6 +66,14 @@ impl App {
 }
 
 impl super::Shared {
+    /// Answers how many notices are lost: those that wait in a data folder are sent by the next process.
+    async fn tell_the_rest(&self, deadline: Instant, is_kept: bool) -> usize {
+        let now = Instant::now();
+        let until = if is_kept { deadline.min(now + LAST_NOTICES_KEPT) } else { deadline.max(now + LAST_NOTICES) };
+        let left = self.notices.flush(until).await;
+        if is_kept { 0 } else { left }
+    }
+
     fn leftovers(&self, pushes: &crate::api::Metrics) -> Leftovers {
         let mut left = Leftovers {
             proxied: self.counters.proxy.in_flight(),

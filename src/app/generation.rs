@@ -96,6 +96,7 @@ impl Generation {
                 anonymous: config.auth.anonymous,
                 ask_connect: config.auth.webhook,
                 limits: settings::limits(&config),
+                revocations: settings::revocations(&config),
             }),
             server: Arc::new(settings::server(&config)),
             api: Arc::new(api::Settings {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use arc_swap::access::Map;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::api::{Announcer, Api};
+use crate::auth::Revocations;
 use crate::config::watch::Files;
 use crate::config::{Config, Loaded};
 use crate::drain::Drain;
@@ -121,13 +122,14 @@ impl App {
         let (hub, storage) = storage::open(&config, redis, deflate, engine_metrics)?;
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
         let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
-        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics);
+        let revocations = Revocations::open(storage.records());
+        let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics, revocations);
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
-        let transports = Transports::new(sessions, drain.holds());
+        let transports = Transports::new(sessions.clone(), drain.holds());
         admin::collect(&mut registry, hub.clone());
         let announcer = Announcer::new(hub.clone(), api_metrics.clone(), drain.holds());
-        let api = Api::new(hub.clone(), notices.clone(), api_metrics.clone(), drain.holds());
+        let api = Api::new(sessions, notices.clone(), api_metrics.clone(), drain.holds());
         let shared = Arc::new(Shared {
             generation,
             counters,
@@ -187,7 +189,10 @@ impl App {
 
     /// Reads the configuration file again, and takes it if it is good. What changed, or why nothing did, is logged.
     pub async fn reload(&self) -> bool {
-        self.shared.reload_file(false).await.is_ok()
+        let is_taken = self.shared.reload_file(false).await.is_ok();
+        let status = if is_taken { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+        api::audit("the file, or a signal", "reload", status, "");
+        is_taken
     }
 
     /// The configuration file and those it named when it was read last, taken or not.

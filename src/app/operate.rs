@@ -114,11 +114,15 @@ impl Operator for Shared {
         self.drain_wanted.notify_one();
     }
 
-    fn authorize(&self, headers: &http::HeaderMap) -> Result<(), (StatusCode, String)> {
+    fn authorize(&self, headers: &http::HeaderMap) -> Result<String, (StatusCode, String)> {
         match self.generation.load().api.keys.authorize(headers, Scope::Admin) {
-            Ok(_) => Ok(()),
+            Ok(name) => Ok(name.to_owned()),
             Err(denied @ Denied::Scope { .. }) => Err((StatusCode::FORBIDDEN, denied.to_string())),
             Err(denied) => Err((StatusCode::UNAUTHORIZED, denied.to_string())),
         }
+    }
+
+    fn acted(&self, who: &str, act: &str, status: StatusCode) {
+        crate::api::audit(who, act, status, "");
     }
 }

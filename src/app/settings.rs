@@ -22,6 +22,7 @@ pub(crate) fn backend(config: &Config) -> backend::Settings {
         body_timeout: None,
         max_connections: upstream.max_connections,
         ca_file: upstream.ca.clone(),
+        trusts_anybody: false,
     }
 }
 
@@ -35,6 +36,7 @@ pub(super) fn server(config: &Config) -> server::Policy {
         trusted_proxies: config.trusted_proxies.iter().map(|it| it.0).collect(),
         max_connections: config.limits.connections,
         max_connections_per_ip: config.limits.connections_per_ip,
+        refusal: transport::no_room,
         ..server::Policy::default()
     }
 }
@@ -113,6 +115,7 @@ fn rule(it: &config::Rule) -> Rule {
             config::WhenSlow::LatestOnly => WhenSlow::LatestOnly,
         },
         presence: it.presence.then_some(Attendance { max_members: it.max_members }),
+        min_interval: it.min_interval.map(|it| it.0),
     }
 }
 
@@ -124,6 +127,11 @@ pub(super) fn limits(config: &Config) -> session::Limits {
         burst: f64::from(messages.burst),
         handshakes: f64::from(config.limits.handshakes_per_second),
     }
+}
+
+pub(super) fn revocations(config: &Config) -> auth::Keep {
+    let revocations = &config.auth.revocations;
+    auth::Keep { time: revocations.keep.0, most: revocations.most }
 }
 
 pub(crate) fn jwt(jwt: &config::Jwt) -> auth::Settings {

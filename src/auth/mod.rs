@@ -1,11 +1,12 @@
-//! Who somebody is and what they may do: a token becomes an [`Identity`], an API key becomes a name with a [`Scope`], a
-//! ticket stands in for either once. Knows no sockets, no sessions and no rules; key sets are fetched through `backend`.
+//! Who somebody is and what they may do: a token becomes an [`Identity`], unless it is among the [`Revocations`]; an API
+//! key becomes a name with a [`Scope`], a ticket stands in for either once. Knows no sockets, no sessions and no rules; key sets are fetched through `backend`.
 
 mod api_key;
 mod claims;
 mod grants;
 mod key_set;
 mod keys;
+mod revocations;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use grants::{Grants, InvalidGrants};
 pub use jsonwebtoken::Algorithm;
 pub use key_set::KeySet;
 pub use keys::{InvalidKey, Named, SecretBytes};
+pub use revocations::{Keep, NoRoom, Revocations};
 pub use sign::{CannotSign, Signer, ToSign};
 pub use ticket::{Tickets, TooManyTickets};
 pub use token::{Error, Explanation, Settings, Verifier};
@@ -55,6 +57,8 @@ pub enum Refused {
     Malformed(&'static str),
     #[error("the token has expired")]
     Expired,
+    #[error("the token was revoked")]
+    Revoked,
     #[error("no configured key made the token's signature")]
     Signature,
     #[error("the claim `{which}` {why}")]
@@ -72,6 +76,7 @@ impl Refused {
             Self::TooLarge { .. } => "too_large",
             Self::Malformed(_) => "malformed",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Signature => "signature",
             Self::Claims { .. } => "claims",
             Self::KeysUnavailable => "keys_unavailable",

@@ -59,7 +59,8 @@ impl Signer {
         self.sign_at(what, SystemTime::now())
     }
 
-    fn sign_at(&self, what: &ToSign, now: SystemTime) -> String {
+    /// The same with a time of issue of its own.
+    pub fn sign_at(&self, what: &ToSign, now: SystemTime) -> String {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut claims = what.claims.clone();
         claims.extend(self.fixed.clone());

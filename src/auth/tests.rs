@@ -20,6 +20,7 @@ pub(super) fn settings() -> Settings {
         secrets: vec![Named::without_kid(SECRET.into())],
         leeway: Duration::from_secs(30),
         user_claim: vec!["sub".into(), "userId".into()],
+        info_claim: "info".into(),
         ..Settings::default()
     }
 }
@@ -57,6 +58,18 @@ fn which(refused: Refused) -> Claim {
         Refused::Claims { which, .. } => which,
         other => panic!("refused for another reason: {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn the_info_for_other_members_is_a_small_claim_that_the_backend_sees_too() {
+    let claims = |info: Value| json!({ "sub": "42", "exp": NOW + 60, "info": info });
+    let identity = verify(&settings(), &hs256(&claims(json!({ "name": "Ada" })))).await.unwrap();
+    assert_eq!(identity.info.as_deref(), Some(r#"{"name":"Ada"}"#));
+    assert_eq!(identity.claims.as_deref(), Some(r#"{"info":{"name":"Ada"}}"#));
+    assert_eq!(verify(&settings(), &hs256(&claims(Value::Null))).await.unwrap().info, None);
+    let refused = refusal(claims(json!("x".repeat(1023)))).await;
+    assert_eq!(refused.to_string(), "the claim `info` is larger than 1024 bytes");
+    assert_eq!(which(refused), Claim::Info);
 }
 
 #[tokio::test]

@@ -54,6 +54,12 @@ impl<T> Tickets<T> {
         Ok(ticket)
     }
 
+    /// Forgets those that stand for what is meant, and how many there were.
+    pub fn forget(&self, is_meant: impl Fn(&T) -> bool) -> usize {
+        let mut open = self.open.lock().expect("nothing panics under this lock");
+        open.held.extract_if(|_, it| is_meant(it)).count()
+    }
+
     /// What the ticket stands for, the first time.
     pub fn redeem(&self, ticket: &str) -> Option<T> {
         let key = digest_of(ticket);

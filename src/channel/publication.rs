@@ -111,6 +111,22 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The number of the one before it.
+    pub fn before(&self) -> u64 {
+        self.prev.unwrap_or(self.seq.saturating_sub(1))
+    }
+
+    /// Whether nothing lies between the two.
+    pub fn follows(&self, last: &Self) -> bool {
+        (self.epoch, self.before()) == (last.epoch, last.seq)
+    }
+
+    /// The same place with nothing of anybody's in it.
+    pub fn emptied(&self) -> Self {
+        let data = Data::Json(Bytes::from_static(b"null"));
+        Self { data, event: None, user: None, subject: None, erased: true, ..self.clone() }
+    }
+
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq, id: Some(self.id.clone()) }
     }
@@ -141,7 +157,7 @@ impl FromStr for Epoch {
 }
 
 /// The last publication somebody has of a channel. `seq` 0 is the place before the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub epoch: Epoch,
     pub seq: u64,
@@ -149,8 +165,19 @@ pub struct Position {
     pub id: Option<Arc<str>>,
 }
 
+impl Position {
+    /// Whether both name the same place. Where one does not say which publication it means, its number has to do.
+    pub fn is_place_of(&self, other: &Self) -> bool {
+        let is_named_alike = match (&self.id, &other.id) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        (self.epoch, self.seq) == (other.epoch, other.seq) && is_named_alike
+    }
+}
+
 /// How much of its past a channel keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retention {
     /// Publications; 0 keeps none.
     pub size: usize,

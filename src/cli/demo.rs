@@ -2,6 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::init::Secrets;
 use super::logs::{Format, Logs};
@@ -28,11 +29,12 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
     let text = demo::config(backend, &at, &webhook, &push);
     let loaded = config::parse("demo", &text, Path::new("/"), &|_| None).map_err(Error::Config)?;
     let watch = Watch::start(Files::default()).map_err(Error::failed)?;
+    let terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
     say(demo::welcome(&at, &push))?;
     let settings = demo::Settings { api: at.api, commands: at.commands(&push), key: push, webhook_secret: webhook };
     tokio::select! {
-        ended = until_told_to_stop(app, watch, &logs) => ended,
+        ended = until_told_to_stop(app, watch, &logs, terminate) => ended,
         failed = demo::serve(listener, settings) => match failed { Err(error) => Err(Error::failed(error)) },
     }
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod init;
 mod logs;
 mod node;
@@ -57,6 +58,8 @@ enum Command {
     Push(push::Arguments),
     /// Watch a channel of the running node
     Tail(tail::Arguments),
+    /// Look the running node over, and what it depends on; exit code 0, or 1
+    Doctor(doctor::Arguments),
 }
 
 /// The file that is looked for where none is named.
@@ -107,6 +110,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Token(it) => token::run(it).await,
         Command::Push(it) => push::run(it).await,
         Command::Tail(it) => tail::run(it).await,
+        Command::Doctor(it) => doctor::run(it).await,
     }
 }
 
@@ -121,6 +125,11 @@ fn say(line: impl std::fmt::Display) -> Result<(), Error> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.map_err(Error::failed),
     }
+}
+
+/// An id that is like no other.
+fn unique(kind: &str) -> String {
+    format!("{kind}_{}", crate::channel::unique_id())
 }
 
 /// Writes to stderr as it is. One that nobody reads changes nothing: the exit code speaks for itself.
@@ -151,6 +160,9 @@ struct Where {
     /// The configuration that says both
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Believe whatever certificate the node shows: for `api.tls: self_signed`
+    #[arg(long)]
+    insecure: bool,
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ impl Node {
             connect_timeout: CONNECT,
             response_timeout: TIMEOUT,
             ca_file: own_certificate(&api),
+            trusts_anybody: flags.insecure,
             ..backend::Settings::default()
         };
         let backend = Backend::build(settings, None).map_err(Error::failed)?;

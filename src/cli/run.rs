@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::logs::{Format, Logs};
@@ -37,6 +37,8 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
     loaded.warnings.lines().for_each(|it| warn!("{}", it.replacen("warning: ", "", 1)));
     raise_descriptor_limit();
     let watch = Watch::start(loaded.files.clone()).map_err(Error::failed)?;
+    // Before anybody can see that it listens: a node told to stop a moment later still drains.
+    let terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
     let app = App::start(loaded).await.map_err(Error::failed)?;
     app.addresses().iter().for_each(|address| info!(%address, "listening"));
     info!(address = %app.api_address(), "listening for the backend and the operator");
@@ -44,23 +46,30 @@ pub async fn run(arguments: Arguments, format: Option<Format>) -> Result<(), Err
         Some(data) => info!(folder = %data.path.display(), "history and positions survive a restart"),
         None => info!("history lives in memory only: it does not survive a restart (`data` is not set)"),
     }
-    until_told_to_stop(app, watch, &logs).await
+    until_told_to_stop(app, watch, &logs, terminate).await
 }
 
 /// Serves, takes changed configurations, and drains at the end.
-pub(super) async fn until_told_to_stop(app: App, mut watch: Watch, logs: &Logs) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::failed)?;
-    loop {
+pub(super) async fn until_told_to_stop(
+    app: App,
+    mut watch: Watch,
+    logs: &Logs,
+    mut terminate: Signal,
+) -> Result<(), Error> {
+    let is_signalled = loop {
         tokio::select! {
             _ = watch.changed() => {
                 app.reload().await;
                 watch.follow(app.files());
                 logs.set(&app.config().telemetry.log);
             }
-            () = app.drain_wanted() => break,
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = app.drain_wanted() => break false,
+            _ = terminate.recv() => break true,
+            _ = tokio::signal::ctrl_c() => break true,
         }
+    };
+    if is_signalled {
+        info!(target: "audit", who = "a signal", act = "drain", "an operator acted");
     }
     info!("draining; a second signal ends it at once");
     tokio::select! {

@@ -181,7 +181,7 @@ mod tests {
     async fn api(answers: Vec<String>) -> (Node, tokio::task::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let at = Where { url: Some(url), key: Some("a key".into()), config: None };
+        let at = Where { url: Some(url), key: Some("a key".into()), config: None, insecure: false };
         let asked = tokio::spawn(async move {
             let mut asked = Vec::new();
             for answer in answers {

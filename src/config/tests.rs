@@ -230,6 +230,10 @@ fn keys_that_contradict_each_other_are_found() {
             "2:30: warning: with \"*\" any web page can connect",
         ),
         ("channels: [ { match: a, subscribe: grant } ]", "1:36: nobody can follow `a`: grants come"),
+        (
+            "channels: [ { match: a, subscribe: public, presence: true } ]",
+            "1:54: warning: nobody will be in `a`: members have an id",
+        ),
         ("channels: [ { match: a, subscribe: user } ]", "1:36: nobody can follow `a`: nobody has an id"),
         (
             "channels: [ { match: a, subscribe: webhook } ]",
@@ -248,6 +252,7 @@ fn keys_that_contradict_each_other_are_found() {
             "engine: { redis: { url: 'redis://a', sentinel: { master: m, url: 'redis://s' } } }",
             "1:25: the sentinels say where the master is",
         ),
+        ("channels: [ { match: a, min_interval: 0s } ]", "1:39: this must be 10ms to 1h"),
         ("realtime: { path: realtime }", "1:19: `realtime` is no path such as `/realtime`"),
         ("webhooks: { url: /w }", "1:1: `webhooks.secret` is missing"),
         ("webhooks: { url: / }", "1:18: the public listeners answer this path with 404"),

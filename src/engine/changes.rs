@@ -35,14 +35,21 @@ pub(super) enum RowChange {
 }
 
 /// What one step changed, collected under a shard's lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Changes {
+    pub(super) shard: usize,
     pub(super) list: Vec<Change>,
+    /// So many ids are recognised from now on.
+    pub(super) ids_new: usize,
     /// So many ids are no longer recognised.
     pub(super) ids_gone: usize,
 }
 
 impl Changes {
+    pub(super) fn of(shard: usize) -> Self {
+        Self { shard, list: Vec::new(), ids_new: 0, ids_gone: 0 }
+    }
+
     /// Row 0 is that of a publication which is in no store.
     pub(super) fn row(&mut self, row: i64, change: RowChange) {
         if row != 0 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::changes::{Change, Changes, ChannelRow, RowChange};
-use crate::channel::{ChannelName, Data, Draft, Epoch, Position, Publication, Retention};
+use crate::channel::{ChannelName, Draft, Epoch, Position, Publication, Retention};
 
 /// What is known of one channel.
 pub(super) struct Log {
@@ -19,6 +19,8 @@ pub(super) struct Log {
     head: u64,
     last_id: Option<Arc<str>>,
     pub(super) kept: VecDeque<Kept>,
+    /// The id of the publication before the first one kept: whoever has that one misses nothing.
+    before_kept: Option<Arc<str>>,
     retention: Retention,
     /// Ids that are recognised, oldest first.
     given: VecDeque<Given>,
@@ -77,6 +79,7 @@ impl Log {
             head: row.head,
             last_id: row.last_id,
             kept: VecDeque::new(),
+            before_kept: None,
             retention: row.retention,
             given: VecDeque::new(),
             taken: HashMap::new(),
@@ -110,6 +113,8 @@ impl Log {
         }
         if is_kept {
             self.kept.push_back(Kept { publication, at: terms.at, row: terms.row });
+        } else if self.kept.is_empty() {
+            self.before_kept = Some(publication.id.clone());
         }
     }
 
@@ -181,12 +186,16 @@ impl Log {
         }
         if terms.is_idempotent {
             self.recognise(id.clone(), *seq, terms);
+            changes.ids_new += 1;
         }
         self.keeps(terms.retention, changes);
         if terms.retention.size > 0 {
             self.kept.push_back(Kept { publication: publication.clone(), at: terms.at, row: terms.row });
-        } else if !terms.is_idempotent {
-            self.let_go(*seq, terms.row, changes);
+        } else {
+            self.before_kept = Some(id.clone());
+            if !terms.is_idempotent {
+                self.let_go(*seq, terms.row, changes);
+            }
         }
         self.trim(changes);
     }
@@ -222,6 +231,7 @@ impl Log {
         } else {
             self.let_go(publication.seq, row, changes);
         }
+        self.before_kept = Some(publication.id.clone());
     }
 
     /// Nothing needs the row any more. The head outlives its publication.
@@ -297,21 +307,7 @@ impl Log {
         };
         let mut count = 0;
         for kept in self.kept.iter_mut().filter(is_theirs) {
-            let it = &kept.publication;
-            kept.publication = Arc::new(Publication {
-                channel: it.channel.clone(),
-                epoch: it.epoch,
-                seq: it.seq,
-                prev: it.prev,
-                id: it.id.clone(),
-                event: None,
-                user: None,
-                subject: None,
-                data: Data::Json("null".into()),
-                timestamp: it.timestamp,
-                exclude: it.exclude.clone(),
-                erased: true,
-            });
+            kept.publication = Arc::new(kept.publication.emptied());
             changes.row(kept.row, RowChange::Erased);
             count += 1;
         }
@@ -327,9 +323,10 @@ impl Log {
         if since.seq + 1 < first_kept {
             return false;
         }
-        let named = match since.seq == self.head {
-            true => self.last_id.as_ref(),
-            false => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
+        let named = match since.seq {
+            it if it == self.head => self.last_id.as_ref(),
+            it if it + 1 == first_kept => self.before_kept.as_ref(),
+            _ => self.kept.iter().map(|it| &it.publication).find(|it| it.seq == since.seq).map(|it| &it.id),
         };
         match (&since.id, named) {
             (Some(theirs), Some(ours)) => theirs == ours,

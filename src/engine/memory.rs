@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::changes::{Change, Changes, Journal};
+use super::ids::Ids;
 use super::log::{Log, Terms};
 use super::{BoxFuture, Broker, Deliver, Erased, Error, Metrics, Page, Receipt, Settings};
 use crate::channel::{ChannelName, Draft, Position, Publication, Retention};
@@ -26,8 +27,7 @@ pub struct Memory {
     deliver: Arc<dyn Deliver>,
     settings: Settings,
     metrics: Metrics,
-    /// Ids that are recognised, all channels together.
-    ids: AtomicUsize,
+    ids: Ids,
     journal: Option<Arc<dyn Journal>>,
     /// What the journal calls the next channel.
     next_channel: AtomicI64,
@@ -51,9 +51,9 @@ impl Memory {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             deliver,
+            ids: Ids::new(settings.idempotency_ids, SHARDS),
             settings,
             metrics: Metrics::default(),
-            ids: AtomicUsize::new(0),
             journal: None,
             next_channel: AtomicI64::new(1),
         }
@@ -68,12 +68,12 @@ impl Memory {
         let now = Instant::now();
         let memory = Self { journal: Some(journal), next_channel: AtomicI64::new(next_channel), ..self };
         for mut log in logs {
-            let mut changes = Changes::default();
-            memory.ids.fetch_add(log.ids_given().count(), Ordering::Relaxed);
+            let name = log.name().clone();
+            let (mut shard, mut changes) = memory.enter(&name);
+            changes.ids_new = log.ids_given().count();
             log.expire(now, memory.settings.idempotency, &mut changes);
             memory.tell(changes);
-            let name = log.name().clone();
-            memory.shard(&name).insert(name, log);
+            shard.insert(name, log);
         }
         memory
     }
@@ -89,7 +89,7 @@ impl Memory {
 
     pub(super) fn sweep_shard(&self, at: usize, now: Instant) {
         let Settings { positions, idempotency, .. } = self.settings;
-        let mut changes = Changes::default();
+        let mut changes = Changes::of(at);
         let mut shard = lock(&self.shards[at]);
         shard.retain(|_, log| {
             log.expire(now, idempotency, &mut changes);
@@ -103,9 +103,17 @@ impl Memory {
         self.tell(changes);
     }
 
-    fn shard(&self, channel: &ChannelName) -> MutexGuard<'_, Shard> {
+    /// As if it had been too old.
+    #[cfg(test)]
+    pub fn forget(&self, channel: &ChannelName) {
+        self.enter(channel).0.remove(channel);
+    }
+
+    /// The channel's shard, and where what changes there is noted.
+    fn enter(&self, channel: &ChannelName) -> (MutexGuard<'_, Shard>, Changes) {
         let hash = self.hasher.hash_one(channel);
-        lock(&self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)])
+        let at = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
+        (lock(&self.shards[at]), Changes::of(at))
     }
 
     /// The channel's log, made on first use. Where a shard is full, the eighth of it that was used longest ago goes.
@@ -128,26 +136,30 @@ impl Memory {
 
     /// Under the shard's lock, so that the journal hears of a channel's changes in their order.
     fn tell(&self, changes: Changes) {
-        if changes.ids_gone > 0 {
-            self.ids.fetch_sub(changes.ids_gone, Ordering::Relaxed);
-        }
+        self.ids.count(changes.shard, changes.ids_new, changes.ids_gone);
         if let Some(journal) = self.journal.as_ref().filter(|_| !changes.list.is_empty()) {
             journal.changed(changes.list);
         }
     }
 
-    /// One more id is recognised. Where there are too many, the eighth of the shard's that was given longest ago goes.
-    fn count_id(&self, shard: &mut Shard, changes: &mut Changes) {
-        if self.ids.fetch_add(1, Ordering::Relaxed) >= self.settings.idempotency_ids {
-            let forgotten = forget_oldest_ids(shard, changes);
+    /// Where there are too many ids, the eighth of the fullest shard's that was given longest ago goes. Under no lock.
+    fn forget_ids(&self) {
+        while self.ids.are_too_many() {
+            let at = self.ids.fullest();
+            let mut changes = Changes::of(at);
+            let mut shard = lock(&self.shards[at]);
+            let forgotten = forget_oldest_ids(&mut shard, &mut changes);
+            self.tell(changes);
             self.metrics.ids_forgotten.inc_by(forgotten as u64);
+            if forgotten == 0 {
+                return;
+            }
         }
     }
 
     fn publish_now(&self, draft: Draft, retention: Retention) -> Receipt {
         let now = Instant::now();
-        let mut changes = Changes::default();
-        let mut shard = self.shard(&draft.channel);
+        let (mut shard, mut changes) = self.enter(&draft.channel);
         let log = self.log(&mut shard, &draft.channel, now, &mut changes);
         log.expire(now, self.settings.idempotency, &mut changes);
         let id = draft.id.clone();
@@ -157,21 +169,20 @@ impl Memory {
             let is_idempotent = draft.is_idempotent;
             let publication = Arc::new(log.next(draft));
             log.take(&publication, Terms { retention, is_idempotent, at: now, row: 0 }, &mut changes);
-            if is_idempotent {
-                self.count_id(&mut shard, &mut changes);
-            }
             let position = publication.position();
             // Under the lock: the next number is not given before this one is on its way.
             self.deliver.publication(publication);
             Receipt { position, id, duplicate: false, durable: "memory" }
         };
         self.tell(changes);
+        drop(shard);
+        self.forget_ids();
         receipt
     }
 
     #[cfg(test)]
     pub(super) fn ids(&self) -> usize {
-        self.ids.load(Ordering::Relaxed)
+        self.ids.total()
     }
 
     pub(super) async fn room(&self) {
@@ -181,8 +192,7 @@ impl Memory {
     /// Numbers a draft for a store. Nobody sees the publication before [`Memory::take`]; [`Memory::fall_back`] takes the
     /// number back. Only one task may do this.
     pub(super) fn number(&self, draft: Draft, retention: Retention, now: Instant) -> Numbered {
-        let mut changes = Changes::default();
-        let mut shard = self.shard(&draft.channel);
+        let (mut shard, mut changes) = self.enter(&draft.channel);
         let log = self.log(&mut shard, &draft.channel, now, &mut changes);
         // Before the publication: a store that knew it alone would trim it by what was kept before.
         log.keeps(retention, &mut changes);
@@ -205,28 +215,25 @@ impl Memory {
 
     /// The store has it: from here on it is history, and delivered.
     pub(super) fn take(&self, publication: Arc<Publication>, terms: Terms) {
-        let mut changes = Changes::default();
-        let mut shard = self.shard(&publication.channel);
+        let (mut shard, mut changes) = self.enter(&publication.channel);
         let log = self.log(&mut shard, &publication.channel, terms.at, &mut changes);
         log.take(&publication, terms, &mut changes);
-        if terms.is_idempotent {
-            self.count_id(&mut shard, &mut changes);
-        }
         self.deliver.publication(publication);
         self.tell(changes);
+        drop(shard);
+        self.forget_ids();
     }
 
     /// The store did not take what was numbered last in this channel.
     pub(super) fn fall_back(&self, channel: &ChannelName) {
-        if let Some(log) = self.shard(channel).get_mut(channel) {
+        if let Some(log) = self.enter(channel).0.get_mut(channel) {
             log.fall_back();
         }
     }
 
     fn read(&self, channel: &ChannelName, since: Option<Position>, limit: usize, retention: Retention) -> Page {
         let now = Instant::now();
-        let mut changes = Changes::default();
-        let mut shard = self.shard(channel);
+        let (mut shard, mut changes) = self.enter(channel);
         let log = self.log(&mut shard, channel, now, &mut changes);
         log.keeps(retention, &mut changes);
         log.expire(now, self.settings.idempotency, &mut changes);
@@ -246,8 +253,8 @@ impl Memory {
 
     fn erase_now(&self, user: &str) -> Erased {
         let mut erased = Erased::default();
-        for shard in &self.shards {
-            let mut changes = Changes::default();
+        for (at, shard) in self.shards.iter().enumerate() {
+            let mut changes = Changes::of(at);
             let mut shard = lock(shard);
             for log in shard.values_mut() {
                 let count = log.erase(user, &mut changes);
@@ -304,15 +311,14 @@ impl Broker for Memory {
 
     /// Every publication of this process is delivered here anyway; it is only kept from being forgotten.
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
-        let mut changes = Changes::default();
-        let mut shard = self.shard(channel);
+        let (mut shard, mut changes) = self.enter(channel);
         self.log(&mut shard, channel, Instant::now(), &mut changes).is_followed = true;
         self.tell(changes);
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn unfollow(&self, channel: &ChannelName) {
-        if let Some(log) = self.shard(channel).get_mut(channel) {
+        if let Some(log) = self.enter(channel).0.get_mut(channel) {
             log.is_followed = false;
             log.used = Instant::now();
         }
@@ -328,9 +334,18 @@ impl Broker for Memory {
         Box::pin(std::future::ready(Ok(self.read(channel, since, limit, retention))))
     }
 
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        let head = |channel| {
+            let (mut shard, mut changes) = self.enter(channel);
+            let head = self.log(&mut shard, channel, Instant::now(), &mut changes).position();
+            self.tell(changes);
+            head
+        };
+        Box::pin(std::future::ready(Ok(channels.iter().map(head).collect())))
+    }
+
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
-        let mut changes = Changes::default();
-        let mut shard = self.shard(channel);
+        let (mut shard, mut changes) = self.enter(channel);
         if let Some(log) = shard.get_mut(channel) {
             log.forget_history(&mut changes);
         }

@@ -4,6 +4,7 @@
 
 mod changes;
 mod disk;
+mod ids;
 mod log;
 mod members;
 mod memory;
@@ -44,6 +45,25 @@ pub trait Broker: Send + Sync {
     /// Stores, numbers and delivers. A repeated id answers the first receipt and delivers nothing.
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>>;
 
+    /// Several of one channel in their order, up to the first that is not taken.
+    fn publish_all(&self, drafts: Vec<Draft>, retention: Retention) -> BoxFuture<'_, Vec<Result<Receipt, Error>>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::with_capacity(drafts.len());
+            for draft in drafts {
+                outcomes.push(self.publish(draft, retention).await);
+                if outcomes.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            outcomes
+        })
+    }
+
+    /// How many it likes to be given at once: 1 where that saves nothing.
+    fn at_once(&self) -> usize {
+        1
+    }
+
     /// From now on this node is delivered the channel's publications.
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
 
@@ -58,6 +78,9 @@ pub trait Broker: Send + Sync {
         limit: usize,
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// Where channels that are followed stand, in the order they are named.
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
 
     /// Forgets the stored publications; the numbers go on.
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>>;
@@ -113,6 +136,8 @@ pub trait Deliver: Send + Sync {
     fn left(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// What this node caused, followed or not, in the order in which it took effect: of all nodes exactly one hears it.
     fn caused(&self, _change: Change) {}
+    /// The link is back after it was lost: what was published meanwhile may not have been delivered.
+    fn returned(&self) {}
 }
 
 /// Why publications were lost to a node.

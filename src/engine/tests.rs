@@ -128,10 +128,15 @@ async fn the_oldest_ids_are_forgotten_first_and_counted_where_there_are_too_many
         tokio::time::advance(Duration::from_millis(1)).await;
         engine.publish(draft("busy", Some(&at.to_string())), KEEP_3).await.unwrap();
     }
-    assert!(metrics.ids_forgotten.get() >= 950, "{} were forgotten", metrics.ids_forgotten.get());
-    let mut is_known =
+    assert!(metrics.ids_forgotten.get() >= 900, "{} were forgotten", metrics.ids_forgotten.get());
+    let is_known =
         async |channel: &str, id: &str| engine.publish(draft(channel, Some(id)), KEEP_3).await.unwrap().duplicate;
     assert!(is_known("busy", "999").await && !is_known("busy", "first").await);
+    let mut quiet = 0;
+    for at in 0..50 {
+        quiet += u32::from(is_known(&format!("quiet.{at}"), "first").await);
+    }
+    assert!(quiet > 40, "whoever fills the room pays: {quiet} of 50 quiet channels still know theirs");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +147,7 @@ async fn ids_are_bounded_over_many_channels_too() {
         tokio::time::advance(Duration::from_millis(1)).await;
         engine.publish(draft(&format!("user.{at}"), Some("x")), Retention::NONE).await.unwrap();
     }
-    assert!(engine.ids() <= 100 + SHARDS, "{} ids are remembered", engine.ids());
+    assert!((80..=100).contains(&engine.ids()), "{} ids are remembered", engine.ids());
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,13 @@ impl Directory {
         ids.iter().filter_map(|id| entries.connections.get(id).cloned()).collect()
     }
 
+    /// Every connection whose owner is meant.
+    pub fn find(&self, is_meant: impl Fn(&Owner) -> bool) -> Vec<Arc<Outbox>> {
+        let mut found = self.all();
+        found.retain(|it| it.owner().is_some_and(|it| is_meant(&it)));
+        found
+    }
+
     pub fn all(&self) -> Vec<Arc<Outbox>> {
         self.lock().connections.values().cloned().collect()
     }

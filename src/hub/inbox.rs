@@ -1,14 +1,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::lane::{Number, Place};
 use super::ledger::Tally;
 use super::outbox::Outbox;
 use super::presence::Hear;
 use super::rules::WhenSlow;
-use crate::channel::{ChannelName, ConnectionId};
+use crate::channel::{ChannelName, ConnectionId, Position};
 use crate::protocol::{Push, Shared};
 
 /// What a shard is told, in one queue: joins and leaves stand in order with the publications.
@@ -21,13 +23,16 @@ pub(super) enum Order {
     Join {
         channel: ChannelName,
         outbox: Arc<Outbox>,
+        number: Number,
         when_slow: WhenSlow,
+        min_interval: Option<Duration>,
     },
-    /// What is held and newer than `from` is released; from here on the client is written to directly.
+    /// What is held and newer than the place is released; from here on the client is written to directly. Unless
+    /// `is_whole`, the history gave out before the client had all of it.
     Live {
         channel: ChannelName,
-        id: ConnectionId,
-        from: u64,
+        place: Place,
+        is_whole: bool,
     },
     /// Whether and when a follower is told who comes and goes.
     Hear {
@@ -44,7 +49,19 @@ pub(super) enum Order {
     Leave {
         channel: ChannelName,
         id: ConnectionId,
+        number: Number,
         done: Option<oneshot::Sender<()>>,
+    },
+    /// Which of these channels stand elsewhere here, and where.
+    Compare {
+        heads: Arc<[(ChannelName, Position)]>,
+        answer: oneshot::Sender<Vec<(ChannelName, Position)>>,
+    },
+    /// If the channel still stands where it stood, what lies between there and the engine's head was missed.
+    Heal {
+        channel: ChannelName,
+        stood: Position,
+        head: Position,
     },
     /// Somebody wants to know who follows the channel.
     Tell {
@@ -122,6 +139,7 @@ impl Inbox {
     }
 }
 
-fn cost(push: &Push) -> usize {
+/// Bytes a publication counts for wherever it is kept.
+pub(super) fn cost(push: &Push) -> usize {
     push.publication.data.len() + OVERHEAD
 }

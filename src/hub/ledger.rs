@@ -20,7 +20,8 @@ pub enum Loss {
 }
 
 impl Loss {
-    pub const ALL: [Self; 4] = [Self::Slow, Self::Conflated, Self::Closed, Self::Left];
+    pub(super) const COUNT: usize = 4;
+    pub const ALL: [Self; Self::COUNT] = [Self::Slow, Self::Conflated, Self::Closed, Self::Left];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -37,9 +38,11 @@ impl Loss {
 pub struct Ledger {
     expected: AtomicU64,
     flushed: AtomicU64,
-    dropped: [AtomicU64; 4],
+    dropped: [AtomicU64; Loss::COUNT],
     /// Bytes offered to clients, frames included.
     bytes: AtomicU64,
+    /// Times a channel's subscribers were sent back to its history.
+    holes: AtomicU64,
 }
 
 impl Ledger {
@@ -56,8 +59,16 @@ impl Ledger {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn offered(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn dropped(&self, why: Loss, count: u32) {
         self.dropped[why as usize].fetch_add(u64::from(count), Ordering::Relaxed);
+    }
+
+    pub(super) fn hole(&self) {
+        self.holes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn read(&self) -> Sums {
@@ -72,6 +83,7 @@ impl Ledger {
             queued: expected.saturating_sub(settled),
             dropped,
             bytes: self.bytes.load(Ordering::Relaxed),
+            holes: self.holes.load(Ordering::Relaxed),
         }
     }
 }
@@ -82,16 +94,17 @@ pub struct Sums {
     pub expected: u64,
     pub flushed: u64,
     pub queued: u64,
-    pub dropped: [(Loss, u64); 4],
+    pub dropped: [(Loss, u64); Loss::COUNT],
     pub bytes: u64,
+    pub holes: u64,
 }
 
 /// What became of one publication on this node.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     shards_left: AtomicU32,
     matched: AtomicU32,
-    dropped_slow: AtomicU32,
+    dropped: [AtomicU32; Loss::COUNT],
     /// Taken but neither with the kernel nor dropped yet.
     waiting: AtomicU32,
     changed: Notify,
@@ -105,7 +118,8 @@ pub(super) type Tallies = Arc<[Arc<Tally>]>;
 pub struct Count {
     pub matched: u32,
     pub queued: u32,
-    pub dropped_slow: u32,
+    /// In the order of [`Loss::ALL`].
+    pub dropped: [u32; Loss::COUNT],
     /// Of those queued, how many the kernel does not have yet.
     pub waiting: u32,
 }
@@ -116,13 +130,21 @@ impl Tally {
         Arc::new(Self { shards_left, ..Self::default() })
     }
 
-    /// A shard is through with it. `waiting` is counted before anybody can flush it.
-    pub(super) fn add(&self, matched: u32, dropped_slow: u32) {
-        self.matched.fetch_add(matched, Ordering::Relaxed);
-        self.dropped_slow.fetch_add(dropped_slow, Ordering::Relaxed);
+    /// A shard is through with it. What waits or was dropped was counted before.
+    pub(super) fn add(&self, matched: u32) {
+        self.matched(matched);
         if self.shards_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.changed.notify_waiters();
         }
+    }
+
+    /// Followers it goes to later than the shard is through with it.
+    pub(super) fn matched(&self, count: u32) {
+        self.matched.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped_many(&self, why: Loss, count: u32) {
+        self.dropped[why as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     pub(super) fn queued(&self) {
@@ -135,17 +157,19 @@ impl Tally {
         }
     }
 
-    pub(super) fn dropped_later(&self) {
+    /// The same as flushed to whoever waits, and counted.
+    pub(super) fn dropped(&self, why: Loss) {
+        self.dropped_many(why, 1);
         self.flushed();
     }
 
     /// Resolves once every shard has offered it to its clients.
-    pub async fn delivered(&self) {
+    pub(super) async fn delivered(&self) {
         self.until(|it| it.shards_left.load(Ordering::Acquire) == 0).await;
     }
 
     /// Resolves once the kernel has every byte, or what it does not have was dropped.
-    pub async fn flushed_all(&self) {
+    pub(super) async fn flushed_all(&self) {
         self.delivered().await;
         self.until(|it| it.waiting.load(Ordering::Acquire) == 0).await;
     }
@@ -160,10 +184,10 @@ impl Tally {
         }
     }
 
-    pub fn read(&self) -> Count {
+    pub(super) fn read(&self) -> Count {
         let matched = self.matched.load(Ordering::Relaxed);
-        let dropped_slow = self.dropped_slow.load(Ordering::Relaxed);
+        let dropped = Loss::ALL.map(|it| self.dropped[it as usize].load(Ordering::Relaxed));
         let waiting = self.waiting.load(Ordering::Relaxed);
-        Count { matched, queued: matched.saturating_sub(dropped_slow), dropped_slow, waiting }
+        Count { matched, queued: matched.saturating_sub(dropped.iter().sum()), dropped, waiting }
     }
 }

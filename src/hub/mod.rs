@@ -1,15 +1,21 @@
 //! The channels of this node: who follows what, and how a publication reaches them. Sees no HTTP request, no socket and
 //! no token; what it writes goes through a [`Wire`] that somebody else implements.
 
+mod audit;
 mod catch_up;
 mod checkpoints;
+mod direct;
 mod directory;
+mod fan_out;
 mod follows;
 mod inbox;
+mod lane;
 mod ledger;
 mod outbox;
+mod paced;
 mod presence;
 mod reach;
+mod reads;
 mod rules;
 mod run;
 mod shard;
@@ -18,32 +24,36 @@ mod tests;
 mod trail;
 mod wire;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::access::DynAccess;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-pub use catch_up::{CatchUp, Fed, Subscribed, Subscription};
+pub use catch_up::{CatchUp, Caught, Fed, Subscribed, Subscription};
 pub use checkpoints::Checkpoints;
 pub use directory::{Directory, Listed};
-pub use ledger::{Count, Ledger, Loss, Sums, Tally};
-pub use outbox::{Handed, Outbox, Owner, Seen, Sent};
+pub use fan_out::Delivery;
+pub use ledger::{Count, Ledger, Loss, Sums};
+pub use outbox::{Handed, Outbox, Owner, Proof, Seen, Sent};
 pub use presence::{Present, Roll};
 pub use rules::{Access, Attendance, Publish, Rule, Rules, WhenSlow};
 pub use trail::Trail;
-pub use wire::{Signal, Wire};
+pub use wire::{Hole, Signal, Wire};
 
-use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
-use crate::engine::{self, BoxFuture, Broker, Deliver, Erased, Error, Memory, MemoryPresence, Page, Presence, Receipt};
+use crate::channel::{Change, ChannelName, ConnectionId, Draft, Position, Publication, Retention};
+use crate::engine::{self, Broker, Deliver, Erased, Error, Memory, MemoryPresence, Page, Presence, Receipt};
 use crate::protocol::Push;
 use crate::protocol::wire::Deflate;
+use audit::Audit;
+use fan_out::FanOut;
+use follows::Follows;
 use inbox::{Inbox, Order};
-use presence::{Crowds, Way};
+use presence::Crowds;
+use reads::Reads;
 use shard::Shard;
 
 /// What a hub is opened with.
@@ -63,20 +73,19 @@ pub type TellChange = Box<dyn Fn(Change) + Send + Sync>;
 /// Where changes go, once somebody wants them.
 type Changes = Arc<OnceLock<TellChange>>;
 
-/// A receipt answers at the latest after this, even if this node is not through with its own delivery.
-const COUNTED_WITHIN: Duration = Duration::from_secs(1);
-
 /// All that is real-time on this node.
 pub struct Hub {
     node: u32,
     broker: Arc<dyn Broker>,
     presence: Arc<dyn Presence>,
     fan_out: Arc<FanOut>,
-    follows: follows::Follows,
+    follows: Arc<Follows>,
     directory: Arc<Directory>,
     checkpoints: Arc<Checkpoints>,
     ledger: Arc<Ledger>,
     leaving: mpsc::UnboundedSender<presence::Leaving>,
+    /// Numbers them.
+    subscriptions: AtomicU32,
     /// The shards and the engine's own work; they end with the hub.
     _work: JoinSet<()>,
 }
@@ -85,10 +94,8 @@ pub struct Hub {
 #[derive(Debug)]
 pub struct Published {
     pub receipt: Receipt,
-    /// What became of it on this node; none for a repetition, which is not delivered.
-    pub tally: Option<Arc<Tally>>,
-    /// It may still be on its way back from the engine.
-    _awaited: Awaited,
+    /// What becomes of it on this node; none for a repetition, which is not delivered.
+    pub delivery: Option<Delivery>,
 }
 
 impl Hub {
@@ -124,27 +131,26 @@ impl Hub {
             let shard = Shard::new(inbox.clone(), ledger.clone());
             work.spawn(tokio::task::unconstrained(shard.work()));
         }
+        let reads = Arc::new(Reads::default());
+        work.spawn(reads.clone().tidy());
+        let returned = Arc::new(Notify::new());
         let crowds = Arc::new(Crowds::new(inboxes.clone()));
         let changes = Changes::default();
+        let fan_out =
+            FanOut::new(inboxes.clone(), reads.clone(), returned.clone(), deflate, crowds.clone(), changes.clone());
         let directory = Arc::<Directory>::default();
-        let reach = watch::Sender::new(true);
-        work.spawn(reach::tell(reach.subscribe(), directory.clone()));
-        let fan_out = Arc::new(FanOut {
-            inboxes,
-            awaited: Mutex::default(),
-            deflate,
-            crowds: crowds.clone(),
-            changes: changes.clone(),
-            reach,
-        });
+        work.spawn(reach::tell(fan_out.reach.subscribe(), directory.clone()));
         let broker = engine(fan_out.clone(), &mut work)?;
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
         work.spawn(crowds.work(presence.clone()));
         let (leaving, left) = mpsc::unbounded_channel();
         work.spawn(presence::see_through(left));
+        let follows = Arc::new(Follows::new(broker.clone(), reads, changes));
+        let audit = Audit { broker: broker.clone(), follows: follows.clone(), inboxes, returned };
+        work.spawn(audit.work());
         Ok(Arc::new(Self {
             node: fastrand::u32(..),
-            follows: follows::Follows::new(broker.clone(), changes),
+            follows,
             broker,
             presence,
             leaving,
@@ -152,6 +158,7 @@ impl Hub {
             directory,
             checkpoints: Arc::default(),
             ledger,
+            subscriptions: AtomicU32::default(),
             _work: work,
         }))
     }
@@ -170,14 +177,32 @@ impl Hub {
 
     /// The same, and counts what becomes of it on this node.
     pub async fn publish_counted(&self, draft: Draft, retention: Retention) -> Result<Published, Error> {
-        let tally = Tally::over(self.fan_out.inboxes.len());
-        let awaited = Awaited::new(&self.fan_out, &draft, tally.clone());
+        let delivery = self.fan_out.count(&draft);
         let channel = draft.channel.clone();
         let receipt = self.broker.publish(draft, retention).await?;
-        // An engine that nodes share does not bring what nobody here follows.
-        let tally = if self.follows.count(&channel) == 0 { Tally::over(0) } else { tally };
-        let tally = (!receipt.duplicate).then_some(tally);
-        Ok(Published { receipt, tally, _awaited: awaited })
+        Ok(self.published(&channel, receipt, delivery))
+    }
+
+    /// A repetition is not delivered, and an engine that nodes share does not bring what nobody here follows.
+    fn published(&self, channel: &ChannelName, receipt: Receipt, delivery: Delivery) -> Published {
+        let delivery = if self.follows.count(channel) == 0 { Delivery::to_nobody() } else { delivery };
+        Published { delivery: (!receipt.duplicate).then_some(delivery), receipt }
+    }
+
+    /// The same for several of one channel with ids of their own, in order, up to the first that is not taken.
+    pub async fn publish_all_counted(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Published, Error>> {
+        let deliveries: Vec<_> = drafts.iter().map(|it| (it.channel.clone(), self.fan_out.count(it))).collect();
+        let receipts = self.broker.publish_all(drafts, retention).await;
+        let published = receipts
+            .into_iter()
+            .zip(deliveries)
+            .map(|(receipt, (channel, delivery))| receipt.map(|receipt| self.published(&channel, receipt, delivery)));
+        published.collect()
+    }
+
+    /// How many of one channel the engine likes to be given at once.
+    pub fn at_once(&self) -> usize {
+        self.broker.at_once()
     }
 
     pub async fn history(
@@ -191,12 +216,17 @@ impl Hub {
     }
 
     pub async fn delete_history(&self, channel: &ChannelName) -> Result<(), Error> {
-        self.broker.delete_history(channel).await
+        let deleted = self.broker.delete_history(channel).await;
+        self.fan_out.reads.forget(channel);
+        deleted
     }
 
     /// Takes a user's publications out of every history.
     pub async fn erase(&self, user: &str) -> Result<Erased, Error> {
-        self.broker.erase(user).await
+        let erased = self.broker.erase(user).await;
+        // What was read for others before must not be given to anybody after.
+        self.fan_out.reads.forget_all();
+        erased
     }
 
     /// Whether publications can be taken just now.
@@ -286,105 +316,8 @@ impl Hub {
     }
 }
 
-impl Published {
-    /// The counts of this node, once it is through with its own delivery; none if that takes too long.
-    pub async fn counted(&self) -> Option<Count> {
-        let tally = self.tally.as_ref()?;
-        tokio::time::timeout(COUNTED_WITHIN, tally.delivered()).await.ok().map(|()| tally.read())
-    }
-
-    /// The counts once the kernel has every byte, and whether that came within `patience`.
-    pub async fn flushed(&self, patience: Duration) -> Option<(Count, bool)> {
-        let tally = self.tally.as_ref()?;
-        let in_time = tokio::time::timeout(patience, tally.flushed_all()).await.is_ok();
-        Some((tally.read(), in_time))
-    }
-}
-
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
-/// A publication's name: its channel and its id.
-type Name = (ChannelName, Arc<str>);
-
-/// The engine's way in: every publication goes to every shard's queue, in order.
-struct FanOut {
-    inboxes: Arc<[Arc<Inbox>]>,
-    /// Tallies of publications on their way through the engine.
-    awaited: Mutex<HashMap<Name, Arc<Tally>>>,
-    deflate: CurrentDeflate,
-    crowds: Arc<Crowds>,
-    changes: Changes,
-    reach: watch::Sender<bool>,
-}
-
-impl Deliver for FanOut {
-    fn room(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            for inbox in self.inboxes.iter() {
-                inbox.room().await;
-            }
-        })
-    }
-
-    fn publication(&self, publication: Arc<Publication>) {
-        let tally = {
-            let mut awaited = self.awaited.lock().expect("nothing panics under this lock");
-            match awaited.is_empty() {
-                true => None,
-                false => awaited.remove(&(publication.channel.clone(), publication.id.clone())),
-            }
-        };
-        let push = Arc::new(Push::new(publication, *self.deflate.load()));
-        for inbox in self.inboxes.iter() {
-            inbox.push(Order::Publish { push: push.clone(), tally: tally.clone() });
-        }
-    }
-
-    fn reach(&self, is_in_reach: bool) {
-        self.reach.send_replace(is_in_reach);
-    }
-
-    fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
-        self.crowds.changed(channel, member, Way::In, members);
-    }
-
-    fn left(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
-        self.crowds.changed(channel, member, Way::Out, members);
-    }
-
-    fn caused(&self, change: Change) {
-        if let Some(tell) = self.changes.get() {
-            tell(change);
-        }
-    }
-}
-
-/// Takes the tally back when the publication never came.
-struct Awaited {
-    fan_out: Arc<FanOut>,
-    key: Name,
-}
-
-impl Awaited {
-    fn new(fan_out: &Arc<FanOut>, draft: &Draft, tally: Arc<Tally>) -> Self {
-        let key = (draft.channel.clone(), draft.id.clone());
-        fan_out.awaited.lock().expect("nothing panics under this lock").insert(key.clone(), tally);
-        Self { fan_out: fan_out.clone(), key }
-    }
-}
-
-impl fmt::Debug for Awaited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Awaited({})", self.key.0)
-    }
-}
-
-impl Drop for Awaited {
-    fn drop(&mut self) {
-        self.fan_out.awaited.lock().expect("nothing panics under this lock").remove(&self.key);
     }
 }

@@ -1,5 +1,7 @@
 //! The rules of channels: first match wins, no rule means refused. A pure table; deciding by it is the session's.
 
+use std::time::Duration;
+
 use crate::channel::{ChannelName, Pattern, Retention};
 
 /// All rules of a generation, in the order of the file.
@@ -16,6 +18,8 @@ pub struct Rule {
     pub when_slow: WhenSlow,
     /// Whether subscribers are told who is there.
     pub presence: Option<Attendance>,
+    /// Its subscribers get one publication in such an interval, the newest.
+    pub min_interval: Option<Duration>,
 }
 
 /// How presence is kept in a channel.
@@ -89,6 +93,11 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether newer publications take the place of older ones, so that a hole in the numbers is no loss.
+    pub fn is_conflated(&self) -> bool {
+        self.when_slow == WhenSlow::LatestOnly || self.min_interval.is_some()
+    }
+
     /// Whether the pattern, with the client's own id in it, covers the channel.
     pub fn is_open_to(&self, channel: &ChannelName, user: Option<&str>) -> bool {
         self.pattern.matches(channel, user)
@@ -108,6 +117,7 @@ mod tests {
             history: Retention::NONE,
             when_slow: WhenSlow::Disconnect,
             presence: None,
+            min_interval: None,
         };
         let rules = Rules::new(vec![rule("user.{user}.**", Access::User), rule("**", Access::Public)]);
         let channel = ChannelName::parse("user.42.mail").unwrap();

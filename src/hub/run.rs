@@ -1,52 +1,90 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
 use super::ledger::{Tallies, Tally};
 use super::outbox::{Accounted, Entry};
-use crate::channel::{ChannelName, ConnectionId, Epoch};
+use crate::channel::{ChannelName, ConnectionId, Epoch, Position};
 use crate::protocol::{Format, Push, Reply};
 
-/// Publications of one channel that stand together in a shard's queue: joined once per format, written in one go.
+/// The most that is joined into one write.
+const MAX_RUN: usize = 128 * 1024;
+
+/// Bytes in every format somebody asked for.
+type Frames = [OnceLock<Bytes>; 6];
+
+/// Publications of one channel that stand together: joined once per format for everybody, written in one go.
 pub(super) struct Run {
     pushes: Vec<Arc<Push>>,
     tallies: Option<Tallies>,
-    joined: [Option<Bytes>; 6],
+    joined: Frames,
     /// What an excluded connection gets instead; a run with exclusions holds a single publication.
-    skipped: Option<(Format, Bytes)>,
+    skipped: Option<Box<Frames>>,
+}
+
+/// A publication, and whether somebody counts what becomes of it.
+pub(super) type Published = (Arc<Push>, Option<Arc<Tally>>);
+
+/// A run that may still grow.
+#[derive(Default)]
+struct Open {
+    bytes: usize,
+    pushes: Vec<Arc<Push>>,
+    tallies: Vec<Arc<Tally>>,
+}
+
+/// Splits what was published into runs: per channel, in order, without a hole, bounded in bytes. One with exclusions
+/// stands alone.
+pub(super) fn runs(published: Vec<Published>) -> impl Iterator<Item = Run> {
+    let mut latest: HashMap<ChannelName, usize> = HashMap::new();
+    let mut runs: Vec<Open> = Vec::new();
+    for (push, tally) in published {
+        let it = &push.publication;
+        let size = it.data.len();
+        let is_alone = !it.exclude.is_empty();
+        let grows = |open: &Open| {
+            !is_alone
+                && open.bytes + size <= MAX_RUN
+                && open.pushes.last().is_some_and(|last| it.follows(&last.publication))
+        };
+        let at = latest.get(&it.channel).copied().filter(|at| grows(&runs[*at]));
+        let at = at.unwrap_or_else(|| {
+            runs.push(Open::default());
+            runs.len() - 1
+        });
+        if is_alone {
+            latest.remove(&it.channel);
+        } else {
+            latest.insert(it.channel.clone(), at);
+        }
+        runs[at].bytes += size;
+        runs[at].pushes.push(push);
+        runs[at].tallies.extend(tally);
+    }
+    runs.into_iter().map(|it| Run::new(it.pushes, it.tallies))
 }
 
 impl Run {
     pub(super) fn new(pushes: Vec<Arc<Push>>, tallies: Vec<Arc<Tally>>) -> Self {
         let tallies = (!tallies.is_empty()).then(|| tallies.into());
-        Self { pushes, tallies, joined: Default::default(), skipped: None }
+        let has_exclusions = pushes.iter().any(|it| !it.publication.exclude.is_empty());
+        Self { pushes, tallies, joined: Frames::default(), skipped: has_exclusions.then(Box::default) }
     }
 
-    /// Makes the bytes for a client of this format, once for all of them.
-    pub(super) fn prepare(&mut self, format: Format, to: ConnectionId) {
-        if self.is_excluded(to) {
-            if self.skipped.as_ref().is_none_or(|(known, _)| *known != format) {
+    /// The bytes for a client of this format, made once for all of them.
+    pub(super) fn bytes(&self, format: Format, to: ConnectionId) -> &Bytes {
+        match &self.skipped {
+            Some(skipped) if self.is_excluded(to) => skipped[format as usize].get_or_init(|| {
                 let it = &self.last().publication;
-                let reply = Reply::Skipped { channel: it.channel.clone(), seq: it.seq };
-                self.skipped = Some((format, format.reply(&reply)));
-            }
-        } else if self.joined[format as usize].is_none() {
-            self.joined[format as usize] = Some(join(&self.pushes, format));
+                format.reply(&Reply::Skipped { channel: it.channel.clone(), seq: it.seq })
+            }),
+            _ => self.joined[format as usize].get_or_init(|| join(&self.pushes, format)),
         }
     }
 
-    /// The bytes for a client of this format, prepared before.
-    pub(super) fn bytes(&self, format: Format, to: ConnectionId) -> &Bytes {
-        let prepared = match &self.skipped {
-            Some((_, bytes)) if self.is_excluded(to) => Some(bytes),
-            _ => self.joined[format as usize].as_ref(),
-        };
-        prepared.expect("bytes are prepared before they are asked for")
-    }
-
     fn is_excluded(&self, to: ConnectionId) -> bool {
-        let exclude = &self.last().publication.exclude;
-        !exclude.is_empty() && exclude.contains(&to)
+        self.last().publication.exclude.contains(&to)
     }
 
     pub(super) fn channel(&self) -> &ChannelName {
@@ -59,6 +97,11 @@ impl Run {
         (it.epoch, it.seq)
     }
 
+    /// The same with the publication's name.
+    pub(super) fn position(&self) -> Position {
+        self.last().publication.position()
+    }
+
     /// The run as something that waits.
     pub(super) fn entry(&self, bytes: Bytes) -> Entry {
         let (epoch, seq) = self.end();
@@ -68,10 +111,10 @@ impl Run {
 
     /// Enters the run in its tallies as waiting.
     pub(super) fn accounted(&self) -> Accounted {
-        if let Some(tallies) = &self.tallies {
-            tallies.iter().for_each(|it| it.queued());
+        match &self.tallies {
+            Some(tallies) => Accounted::in_tallies(self.len(), tallies),
+            None => Accounted { count: self.len(), tallies: None },
         }
-        Accounted { count: self.len(), tallies: self.tallies.clone() }
     }
 
     pub(super) fn tallies(&self) -> &[Arc<Tally>] {

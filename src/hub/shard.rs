@@ -1,76 +1,55 @@
 //! Fan-out. One task per core owns the lists of who follows what; it takes all that is queued, joins each channel's
 //! publications once, and offers them to each outbox, which writes at once where it can.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::inbox::{Inbox, Order};
-use super::ledger::{Ledger, Tally};
-use super::outbox::{Offer, Outbox};
+use super::lane::{Follower, Lane, Number, Outcome};
+use super::ledger::Ledger;
+use super::outbox::Outbox;
+use super::paced::Paced;
 use super::presence::Hearing;
-use super::rules::WhenSlow;
-use super::run::Run;
-use super::wire::Signal;
-use crate::channel::{ChannelName, ConnectionId};
-use crate::protocol::{Format, Push, Shared};
-
-/// After so many offers, or so many bytes, the shard lets others run.
-const OFFERS_PER_TURN: usize = 512;
-const BYTES_PER_TURN: usize = 1024 * 1024;
-/// The most that is joined into one write.
-const MAX_RUN: usize = 128 * 1024;
-/// What is held for one client while it catches up; beyond that it reads on from the history.
-const MAX_HELD: usize = 256 * 1024;
+use super::run::{Published, Run, runs};
+use crate::channel::{ChannelName, ConnectionId, Position};
+use crate::protocol::Shared;
 
 /// A core's share of this node's subscriptions.
 pub(super) struct Shard {
     inbox: Arc<Inbox>,
     ledger: Arc<Ledger>,
-    channels: Channels,
+    channels: HashMap<ChannelName, Followers>,
+    /// When something that waits for the end of an interval is to be sent, the next first.
+    due: BinaryHeap<Reverse<(Instant, ChannelName)>>,
+    /// How many channels have paced followers: mostly none, which spares the others a look.
+    paced: usize,
 }
 
-type Channels = HashMap<ChannelName, Vec<Follower>>;
-
-struct Follower {
-    outbox: Arc<Outbox>,
-    held: Option<Box<Held>>,
-    when_slow: WhenSlow,
-    /// Where the channel has presence.
-    hearing: Option<Box<Hearing>>,
-}
-
-/// What was published between a client's join and the end of its catch-up.
+/// Those who get everything, and those who get the newest of each interval.
 #[derive(Default)]
-struct Held {
-    pushes: Vec<Arc<Push>>,
-    bytes: usize,
-    overflowed: bool,
-}
-
-/// What a run's offers came to.
-#[derive(Default)]
-struct Outcome {
-    matched: u32,
-    /// In nobody's books before it is released; until then the client's catch-up owes it.
-    held: u32,
-    written: u32,
-    dropped: u32,
-    bytes: usize,
-    gone: bool,
+struct Followers {
+    lane: Lane,
+    paced: Option<Box<Paced>>,
 }
 
 impl Shard {
     pub(super) fn new(inbox: Arc<Inbox>, ledger: Arc<Ledger>) -> Self {
-        Self { inbox, ledger, channels: HashMap::new() }
+        Self { inbox, ledger, channels: HashMap::new(), due: BinaryHeap::new(), paced: 0 }
     }
 
     /// Works for ever; the hub aborts it. Run it unconstrained: tokio's budget of 128 operations would make half of a
     /// large fan-out look like a full socket.
     pub(super) async fn work(mut self) {
         loop {
-            let mut orders = self.inbox.take().await;
+            let mut orders = match self.due.peek() {
+                None => self.inbox.take().await,
+                Some(Reverse((at, _))) => timeout_at(*at, self.inbox.take()).await.unwrap_or_default(),
+            };
             let mut published = Vec::new();
             while let Some(order) = orders.pop_front() {
                 match order {
@@ -88,63 +67,96 @@ impl Shard {
                 }
             }
             self.publish(published).await;
+            self.send_what_is_due().await;
         }
     }
 
     /// Channels side by side, each in its own order.
     async fn publish(&mut self, published: Vec<Published>) {
-        for mut run in runs(published) {
-            self.fan_out(&mut run).await;
+        if self.paced > 0 {
+            self.pace(&published);
+        }
+        for run in runs(published) {
+            self.fan_out(&run).await;
             self.inbox.done(run.pushes());
         }
     }
 
-    async fn fan_out(&mut self, run: &mut Run) {
-        let mut outcome = Outcome::default();
-        if let Some(followers) = self.channels.get_mut(run.channel()) {
-            let per_turn = OFFERS_PER_TURN.min(BYTES_PER_TURN / run.pushes()[0].json().len().max(1)).max(1);
-            let mut turns = followers.chunks_mut(per_turn).peekable();
-            while let Some(turn) = turns.next() {
-                turn.iter_mut().for_each(|it| it.offer(run, &mut outcome));
-                if turns.peek().is_some() {
-                    tokio::task::yield_now().await;
-                }
-            }
-            if outcome.gone {
-                followers.retain(|it| it.outbox.is_open());
+    fn pace(&mut self, published: &[Published]) {
+        for it in published {
+            let channel = &it.0.publication.channel;
+            let paced = self.channels.get_mut(channel).and_then(|it| it.paced.as_mut());
+            if let Some(at) = paced.and_then(|paced| paced.take(it, &self.ledger)) {
+                self.due.push(Reverse((at, channel.clone())));
             }
         }
-        let count = u64::from(run.len());
-        self.ledger.expected(count * u64::from(outcome.matched - outcome.held));
-        self.ledger.flushed_many(count * u64::from(outcome.written), outcome.bytes);
+    }
+
+    async fn send_what_is_due(&mut self) {
+        while let Some(next) = self.due.peek_mut()
+            && next.0.0 <= Instant::now()
+        {
+            let Reverse((_, channel)) = PeekMut::pop(next);
+            if let Some(paced) = self.channels.get_mut(&channel).and_then(|it| it.paced.as_mut()) {
+                paced.send(&self.ledger).await;
+            }
+        }
+    }
+
+    async fn fan_out(&mut self, run: &Run) {
+        let mut outcome = Outcome::default();
+        if let Some(followers) = self.channels.get_mut(run.channel()) {
+            outcome = followers.lane.deliver(run, &self.ledger).await;
+        }
+        outcome.enter(run, &self.ledger);
         for tally in run.tallies() {
-            tally.add(outcome.matched, outcome.dropped);
+            tally.add(outcome.matched);
         }
     }
 
     fn follow(&mut self, order: Order, orders: &mut VecDeque<Order>) {
         match order {
             Order::Publish { .. } | Order::News { .. } => {}
-            Order::Join { channel, outbox, when_slow } => {
-                let held = Some(Box::default());
-                let follower = Follower { outbox, held, when_slow, hearing: None };
-                self.channels.entry(channel).or_default().push(follower);
+            Order::Join { channel, outbox, number, when_slow, min_interval } => {
+                let followers = self.channels.entry(channel).or_default();
+                let follower = Follower { outbox, number, when_slow, hearing: None };
+                let Some(interval) = min_interval else { return followers.lane.join(follower) };
+                self.paced += usize::from(followers.paced.is_none());
+                let paced = followers.paced.get_or_insert_with(|| Box::new(Paced::new(interval)));
+                paced.interval = interval;
+                paced.lane.join(follower);
             }
             Order::Hear { channel, id, what } => {
-                if let Some(Follower { outbox, when_slow, hearing, .. }) = follower(&mut self.channels, &channel, id) {
+                let lanes = self.channels.get_mut(&channel).into_iter().flat_map(Followers::lanes);
+                if let Some(Follower { outbox, when_slow, hearing, .. }) = lanes.filter_map(|it| it.find(id)).next() {
                     Hearing::hear(hearing, what, &channel, outbox, *when_slow);
                 }
             }
-            Order::Live { channel, id, from } => {
-                if let Some(follower) = follower(&mut self.channels, &channel, id) {
-                    follower.go_live(&channel, from, &self.ledger);
+            Order::Live { channel, place, is_whole } => {
+                for lane in self.channels.get_mut(&channel).into_iter().flat_map(Followers::lanes) {
+                    lane.go_live(&channel, &place, is_whole, &self.ledger);
                 }
             }
-            Order::Leave { channel, id, done } => self.leave(channel, id, done, orders),
-            Order::Tell { channel, answer } => {
-                let followers = self.channels.get(&channel).map(Vec::as_slice).unwrap_or_default();
+            Order::Leave { channel, id, number, done } => self.leave(channel, (id, number), done, orders),
+            Order::Compare { heads, answer } => {
+                let elsewhere = |(channel, head): &(ChannelName, Position)| {
+                    let places = self.channels.get(channel).map(Followers::places)?;
+                    let elsewhere = places.into_iter().flatten().find(|it| !it.is_place_of(head))?;
+                    Some((channel.clone(), elsewhere))
+                };
                 // Whoever asked may have stopped waiting.
-                let _ = answer.send(followers.iter().map(|it| it.outbox.id).collect());
+                let _ = answer.send(heads.iter().filter_map(elsewhere).collect());
+            }
+            Order::Heal { channel, stood, head } => {
+                if let Some(followers) = self.channels.get_mut(&channel) {
+                    followers.heal(&channel, &stood, head, &self.ledger);
+                }
+            }
+            Order::Tell { channel, answer } => {
+                let lanes = self.channels.get_mut(&channel).into_iter().flat_map(Followers::lanes);
+                let ids = lanes.flat_map(|it| it.followers().map(|it| it.outbox.id).collect::<Vec<_>>());
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send(ids.collect());
             }
             Order::TellFollowed { outbox, answer } => {
                 let _ = answer.send(self.followed(&outbox));
@@ -153,23 +165,15 @@ impl Shard {
     }
 
     /// Looks through every list of this shard, comparing pointers alone: nobody asks for it often.
-    fn followed(&self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
-        let place = |followers: &[Follower]| {
-            followers.iter().find(|it| Arc::ptr_eq(&it.outbox, outbox)).map(|it| it.held.is_some())
-        };
-        self.channels.iter().filter_map(|(channel, followers)| Some((channel.clone(), place(followers)?))).collect()
+    fn followed(&mut self, outbox: &Arc<Outbox>) -> Vec<(ChannelName, bool)> {
+        let place = |followers: &mut Followers| followers.lanes().find_map(|it| it.is_catching_up(outbox));
+        self.channels.iter_mut().filter_map(|(channel, it)| Some((channel.clone(), place(it)?))).collect()
     }
 
     /// Tells a channel's followers who came and who went.
     async fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
-        let Some(followers) = self.channels.get_mut(channel) else { return };
-        let per_turn = OFFERS_PER_TURN.min(BYTES_PER_TURN / news.wire(Format::Poll).len().max(1)).max(1);
-        let mut turns = followers.chunks_mut(per_turn).peekable();
-        while let Some(turn) = turns.next() {
-            turn.iter_mut().for_each(|it| it.tell(channel, news));
-            if turns.peek().is_some() {
-                tokio::task::yield_now().await;
-            }
+        for lane in self.channels.get_mut(channel).into_iter().flat_map(Followers::lanes) {
+            lane.tell(channel, news).await;
         }
     }
 
@@ -177,32 +181,27 @@ impl Shard {
     fn leave(
         &mut self,
         channel: ChannelName,
-        id: ConnectionId,
+        who: (ConnectionId, Number),
         done: Option<oneshot::Sender<()>>,
         orders: &mut VecDeque<Order>,
     ) {
-        let mut leaving = vec![id];
+        let mut leaving = vec![who];
         let mut told = vec![done];
         while let Some(Order::Leave { channel: next, .. }) = orders.front()
             && *next == channel
-            && let Some(Order::Leave { id, done, .. }) = orders.pop_front()
+            && let Some(Order::Leave { id, number, done, .. }) = orders.pop_front()
         {
-            leaving.push(id);
+            leaving.push((id, number));
             told.push(done);
         }
+        leaving.sort_unstable();
         if let Some(followers) = self.channels.get_mut(&channel) {
-            if let [only] = leaving[..] {
-                if let Some(at) = followers.iter().position(|it| it.outbox.id == only) {
-                    followers.swap_remove(at);
-                }
-            } else {
-                leaving.sort_unstable();
-                followers.retain(|it| leaving.binary_search(&it.outbox.id).is_err());
+            followers.lanes().for_each(|it| it.leave(&leaving));
+            if followers.paced.take_if(|it| it.lane.is_empty()).is_some() {
+                self.paced -= 1;
             }
-            if followers.is_empty() {
+            if followers.lane.is_empty() && followers.paced.is_none() {
                 self.channels.remove(&channel);
-            } else if followers.capacity() > 64 && followers.len() < followers.capacity() / 4 {
-                followers.shrink_to(followers.len() * 2);
             }
         }
         for done in told.into_iter().flatten() {
@@ -212,109 +211,22 @@ impl Shard {
     }
 }
 
-fn follower<'a>(channels: &'a mut Channels, channel: &ChannelName, id: ConnectionId) -> Option<&'a mut Follower> {
-    channels.get_mut(channel)?.iter_mut().rfind(|it| it.outbox.id == id)
-}
-
-impl Follower {
-    fn offer(&mut self, run: &mut Run, outcome: &mut Outcome) {
-        if let Some(held) = &mut self.held {
-            outcome.matched += 1;
-            outcome.held += 1;
-            return held.keep(run);
-        }
-        match self.outbox.offer(run, self.when_slow) {
-            Offer::Written(bytes) => {
-                outcome.matched += 1;
-                outcome.written += 1;
-                outcome.bytes += bytes;
-            }
-            Offer::Queued(bytes) => {
-                outcome.matched += 1;
-                outcome.bytes += bytes;
-            }
-            Offer::Dropped => {
-                outcome.matched += 1;
-                outcome.dropped += 1;
-            }
-            Offer::Gone => outcome.gone = true,
-        }
+impl Followers {
+    fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.lane).chain(self.paced.as_mut().map(|it| &mut it.lane))
     }
 
-    fn tell(&mut self, channel: &ChannelName, news: &Arc<Shared>) {
-        if let Some(hearing) = &mut self.hearing {
-            hearing.tell(news, channel, &self.outbox, self.when_slow);
-        }
+    /// Where they stand.
+    fn places(&self) -> [Option<Position>; 2] {
+        [self.lane.last().cloned(), self.paced.as_ref().and_then(|it| it.stands())]
     }
 
-    fn go_live(&mut self, channel: &ChannelName, from: u64, ledger: &Ledger) {
-        let Some(mut held) = self.held.take() else { return };
-        if held.overflowed {
-            self.held = Some(Box::default());
-            return self.outbox.signal(Signal::CatchUpAgain(channel.clone()));
+    fn heal(&mut self, channel: &ChannelName, stood: &Position, head: Position, ledger: &Ledger) {
+        if let Some(paced) = self.paced.as_mut().filter(|it| it.stands().as_ref() == Some(stood)) {
+            paced.heal(channel, head.clone(), ledger);
         }
-        held.pushes.retain(|it| it.publication.seq > from);
-        let published = held.pushes.into_iter().map(|push| (push, None)).collect();
-        for mut run in runs(published) {
-            let count = u64::from(run.len());
-            match self.outbox.offer(&mut run, self.when_slow) {
-                Offer::Written(bytes) => {
-                    ledger.expected(count);
-                    ledger.flushed_many(count, bytes);
-                }
-                Offer::Queued(_) | Offer::Dropped => ledger.expected(count),
-                Offer::Gone => return,
-            }
+        if self.lane.last() == Some(stood) {
+            self.lane.heal(channel, head, ledger);
         }
     }
-}
-
-impl Held {
-    fn keep(&mut self, run: &Run) {
-        if self.overflowed {
-            return;
-        }
-        self.bytes += run.pushes().iter().map(|it| it.publication.data.len()).sum::<usize>();
-        self.pushes.extend(run.pushes().iter().cloned());
-        if self.bytes > MAX_HELD {
-            self.pushes = Vec::new();
-            self.overflowed = true;
-        }
-    }
-}
-
-/// A publication, and whether somebody counts what becomes of it.
-type Published = (Arc<Push>, Option<Arc<Tally>>);
-
-/// A run that may still grow.
-#[derive(Default)]
-struct Open {
-    bytes: usize,
-    pushes: Vec<Arc<Push>>,
-    tallies: Vec<Arc<Tally>>,
-}
-
-/// Splits what was published into runs: per channel, in order, bounded in bytes. One with exclusions stands alone.
-fn runs(published: Vec<Published>) -> impl Iterator<Item = Run> {
-    let mut latest: HashMap<ChannelName, usize> = HashMap::new();
-    let mut runs: Vec<Open> = Vec::new();
-    for (push, tally) in published {
-        let it = &push.publication;
-        let size = it.data.len();
-        let is_alone = !it.exclude.is_empty();
-        let at = latest.get(&it.channel).copied().filter(|at| !is_alone && runs[*at].bytes + size <= MAX_RUN);
-        let at = at.unwrap_or_else(|| {
-            runs.push(Open::default());
-            runs.len() - 1
-        });
-        if is_alone {
-            latest.remove(&it.channel);
-        } else {
-            latest.insert(it.channel.clone(), at);
-        }
-        runs[at].bytes += size;
-        runs[at].pushes.push(push);
-        runs[at].tallies.extend(tally);
-    }
-    runs.into_iter().map(|it| Run::new(it.pushes, it.tallies))
 }

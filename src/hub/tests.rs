@@ -1,6 +1,15 @@
 //! The fan-out under stress: wires that take a few bytes at a time or hold ciphertext back, readers that stall, clients that
 //! hop in and out, on few threads. Every client's view is held against the ledger.
 
+mod coming_back;
+mod holes;
+mod model;
+mod paced;
+mod slow;
+mod unsteady;
+mod view;
+
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -13,7 +22,8 @@ use serde_json::Value;
 use tokio::io::ReadBuf;
 
 use super::*;
-use crate::channel::{Data, Pattern};
+use crate::channel::{Data, Epoch, Pattern};
+use crate::engine::BoxFuture;
 use crate::protocol::wire::Deflate;
 use crate::protocol::{Format, Reply, Subscribed as SubscribedReply};
 
@@ -124,6 +134,7 @@ pub(super) fn rule(when_slow: WhenSlow) -> Rule {
         history: KEEP,
         when_slow,
         presence: None,
+        min_interval: None,
     }
 }
 
@@ -137,11 +148,20 @@ pub(super) fn draft(name: &str, padding: usize) -> Draft {
     Draft::new(channel(name), Data::Json(Bytes::from(format!("\"{}\"", "x".repeat(padding)))), None)
 }
 
-/// Joins as a session does, and says so to the client.
 async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<Outbox>) -> Subscription {
-    let rule = rule(WhenSlow::Disconnect);
+    join_by(hub, name, since, outbox, &rule(WhenSlow::Disconnect)).await
+}
+
+/// Joins as a session does, and says so to the client.
+async fn join_by(
+    hub: &Arc<Hub>,
+    name: &str,
+    since: Option<Position>,
+    outbox: &Arc<Outbox>,
+    rule: &Rule,
+) -> Subscription {
     let Subscribed { subscription, position, recovered, catch_up } =
-        hub.subscribe(&channel(name), since, outbox, &rule).await.unwrap();
+        hub.subscribe(&channel(name), since, outbox, rule).await.unwrap();
     outbox.reply(&Reply::Subscribed(SubscribedReply {
         channel: channel(name),
         epoch: position.epoch.to_string(),
@@ -154,13 +174,12 @@ async fn join(hub: &Arc<Hub>, name: &str, since: Option<Position>, outbox: &Arc<
         timestamp: 0,
     }));
     let Some(mut catch_up) = catch_up else {
-        subscription.go_live(position.seq);
+        subscription.go_live(position);
         return subscription;
     };
     loop {
-        assert!(catch_up.read_on(hub).await.unwrap());
-        if let Fed::Done(position) = catch_up.feed(hub, outbox) {
-            subscription.go_live(position.seq);
+        if let Fed::Done(caught) = catch_up.feed(hub, outbox).await {
+            subscription.go_on(caught);
             return subscription;
         }
         tokio::task::yield_now().await;
@@ -273,10 +292,10 @@ async fn no_wake_up_and_no_byte_is_lost_to_partial_writes_slow_readers_and_a_sta
     }
     // One more, whose way through the shards has been waited for: everything before it was offered.
     let last = hub.publish_counted(draft("steady", 1), KEEP).await.unwrap();
-    last.tally.as_ref().unwrap().delivered().await;
+    last.delivery.as_ref().unwrap().counted().await.unwrap();
     starve.send_replace(true);
     finish.send_replace(true);
-    let (count, is_flushed) = last.flushed(Duration::from_secs(30)).await.unwrap();
+    let (count, is_flushed) = last.delivery.unwrap().flushed(Duration::from_secs(30)).await;
     assert!(is_flushed, "{count:?}");
     assert_eq!(count.matched as usize, CLIENTS);
     for (pipe, outbox) in &clients {
@@ -315,7 +334,7 @@ async fn a_client_that_comes_back_while_much_is_published_gets_all_of_it_once() 
     }
     let clients = joining.join_all().await;
     let last = hub.publish_counted(draft("a", 1), KEEP).await.unwrap();
-    last.tally.as_ref().unwrap().flushed_all().await;
+    last.delivery.as_ref().unwrap().flushed(Duration::from_secs(30)).await;
     for (pipe, outbox, _subscription, _) in &clients {
         std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
         let heard = messages(&pipe.lock().unwrap().received);
@@ -323,28 +342,6 @@ async fn a_client_that_comes_back_while_much_is_published_gets_all_of_it_once() 
         assert_eq!(audit(&heard)["a"], last.receipt.position.seq);
         outbox.close();
     }
-}
-
-/// A client that reads nothing at all, and what is in its outbox after so many publications of a kilobyte.
-async fn stalled(when_slow: WhenSlow, publications: usize) -> (Arc<Hub>, Arc<Mutex<Pipe>>, Arc<Outbox>, Subscription) {
-    let hub = hub(1);
-    let pipe = Arc::new(Mutex::new(Pipe::default()));
-    let wire = ChokedWire { pipe: pipe.clone(), is_tls: false };
-    let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(wire)), 16 * 1024);
-    std::future::poll_fn(|cx| Poll::Ready(outbox.drive(cx))).await.unwrap();
-    let subscribed = hub.subscribe(&channel("a"), None, &outbox, &rule(when_slow)).await.unwrap();
-    subscribed.subscription.go_live(0);
-    for _ in 0..publications {
-        let published = hub.publish_counted(draft("a", 1000), KEEP).await.unwrap();
-        published.counted().await.unwrap();
-    }
-    (hub, pipe, outbox, subscribed.subscription)
-}
-
-async fn drained(pipe: &Mutex<Pipe>, outbox: &Outbox) -> Vec<Value> {
-    pipe.lock().unwrap().room = usize::MAX;
-    std::future::poll_fn(|cx| outbox.poll_finish(cx)).await.unwrap();
-    messages(&pipe.lock().unwrap().received)
 }
 
 #[tokio::test]
@@ -365,73 +362,11 @@ async fn a_socket_that_breaks_under_the_shard_ends_its_connection() {
     let outbox = Outbox::new(&hub, Format::WebSocketJson, Some(Box::new(Broken)), 16 * 1024);
     let task = tokio::spawn(serve(outbox.clone()));
     let subscribed = hub.subscribe(&channel("a"), None, &outbox, &rule(WhenSlow::Disconnect)).await.unwrap();
-    subscribed.subscription.go_live(0);
+    subscribed.subscription.go_live(subscribed.position);
     tokio::task::yield_now().await;
     let published = hub.publish_counted(draft("a", 10), KEEP).await.unwrap();
-    assert_eq!(published.counted().await.unwrap().matched, 0);
+    assert_eq!(published.delivery.unwrap().counted().await.unwrap().matched, 0);
     tokio::time::timeout(Duration::from_secs(20), task).await.expect("the task ends").unwrap();
-}
-
-#[tokio::test]
-async fn drop_oldest_keeps_the_newest_and_tells_the_gap_in_its_place() {
-    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::DropOldest, 100).await;
-    assert!(outbox.backlog() <= 17 * 1024);
-    let heard = drained(&pipe, &outbox).await;
-    // The one being written when the client stalled, the gap, and then everything up to the last.
-    assert_eq!(heard[0]["seq"], 1);
-    assert_eq!(heard[1]["type"], "gap");
-    let gap = heard[1]["seq"].as_u64().unwrap();
-    let after: Vec<_> = heard[2..].iter().map(|it| it["seq"].as_u64().unwrap()).collect();
-    assert_eq!(after, (gap + 1..=100).collect::<Vec<_>>());
-    let sums = hub.ledger().read();
-    assert_eq!((sums.expected, sums.flushed, sums.dropped[0]), (100, 100 - (gap - 1), (Loss::Slow, gap - 1)));
-}
-
-#[tokio::test]
-async fn latest_only_keeps_one_publication_however_many_there_were() {
-    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::LatestOnly, 100).await;
-    let heard = drained(&pipe, &outbox).await;
-    let seqs: Vec<_> = heard.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [1, 100]);
-    assert_eq!(hub.ledger().read().dropped[1], (Loss::Conflated, 98));
-}
-
-#[tokio::test]
-async fn a_slow_client_is_disconnected_where_the_rule_says_so_and_the_receipt_counts_it() {
-    let (hub, _pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 30).await;
-    let signal = std::future::poll_fn(|cx| Poll::Ready(outbox.drive(cx))).await.unwrap();
-    assert_eq!(signal, Some(Signal::Close(crate::protocol::Close::SLOW)));
-    let published = hub.publish_counted(draft("a", 1000), KEEP).await.unwrap();
-    let count = published.counted().await.unwrap();
-    assert_eq!((count.matched, count.queued, count.dropped_slow), (1, 0, 1));
-    outbox.close();
-    let sums = hub.ledger().read();
-    let dropped: u64 = sums.dropped.iter().map(|(_, count)| count).sum();
-    assert_eq!((sums.expected, sums.flushed + dropped, sums.queued), (31, 31, 0));
-}
-
-#[tokio::test]
-async fn a_client_told_to_go_hears_nothing_newer_than_what_it_missed() {
-    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 30).await;
-    outbox.forget_data();
-    hub.publish_counted(draft("a", 1000), KEEP).await.unwrap().counted().await.unwrap();
-    let heard = drained(&pipe, &outbox).await;
-    let seqs: Vec<_> = heard.iter().map(|it| it["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [1]);
-}
-
-#[tokio::test]
-async fn an_excluded_connection_is_told_that_nothing_is_missing() {
-    let (hub, pipe, outbox, _subscription) = stalled(WhenSlow::Disconnect, 0).await;
-    pipe.lock().unwrap().room = usize::MAX;
-    hub.publish(draft("a", 1), KEEP).await.unwrap();
-    let draft = Draft { exclude: vec![outbox.id], ..draft("a", 1) };
-    hub.publish_counted(draft, KEEP).await.unwrap().counted().await.unwrap();
-    let heard = drained(&pipe, &outbox).await;
-    assert_eq!(
-        (&heard[0]["type"], &heard[1]["type"], &heard[1]["seq"]),
-        (&"message".into(), &"skipped".into(), &2.into())
-    );
 }
 
 #[tokio::test]

@@ -10,11 +10,12 @@ pub struct Trail {
     /// In order of the channels' names.
     positions: Vec<(ChannelName, Epoch, u64)>,
     checkpoints: Arc<Checkpoints>,
+    user: Option<Arc<str>>,
 }
 
 impl Trail {
     pub fn new(checkpoints: Arc<Checkpoints>) -> Self {
-        Self { positions: Vec::new(), checkpoints }
+        Self { positions: Vec::new(), checkpoints, user: None }
     }
 
     pub fn advance(&mut self, channel: &ChannelName, epoch: Epoch, seq: u64) {
@@ -28,6 +29,11 @@ impl Trail {
         }
     }
 
+    /// Whose it is, from now on.
+    pub fn belongs_to(&mut self, user: &Arc<str>) {
+        self.user = Some(user.clone());
+    }
+
     pub fn forget(&mut self, channel: &ChannelName) {
         self.positions.retain(|it| it.0 != *channel);
     }
@@ -37,7 +43,7 @@ impl Trail {
         if text.len() <= cursor::MAX_LEN {
             return text;
         }
-        cursor::checkpoint(&self.checkpoints.keep(self.positions.clone()))
+        cursor::checkpoint(&self.checkpoints.keep(self.positions.clone(), self.user.clone()))
     }
 
     /// The cursor as a block of its own: without data no event fires, the browser only remembers the id.

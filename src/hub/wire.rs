@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
-use crate::channel::ChannelName;
+use super::lane::Number;
+use crate::channel::{ChannelName, Position};
 use crate::protocol::Close;
 
 /// A client's byte stream as the hub needs it. `transport` implements it over its sockets.
@@ -28,8 +29,26 @@ pub enum Signal {
     Close(Close),
     /// The node goes away: what waits is written, then the connection ends. The client is to come back after this.
     Reconnect { after: Duration },
-    /// More was published than could be held while the channel caught up: read on from its position.
-    CatchUpAgain(ChannelName),
+    /// A channel is to be read on from its history.
+    CatchUpAgain(Box<Hole>),
     /// There was no room to say who came and who went: the client is to get the whole list again.
     ListAgain(ChannelName),
+}
+
+/// Something one subscription may have missed: more was published while it caught up than could be held for it, or what
+/// was delivered did not follow on what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    pub(super) channel: ChannelName,
+    pub(super) number: Number,
+    /// What the client has, or will have once its outbox is written.
+    pub(super) from: Position,
+    /// What a gap is called, should the history not cover it.
+    pub(super) reason: &'static str,
+}
+
+impl Hole {
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
 }

@@ -81,6 +81,7 @@ impl Close {
     pub const FLOOD: Self = Self::fixed(4005, "Too many messages");
     pub const OVERLOADED: Self = Self::fixed(4006, "Come back later");
     pub const UNAVAILABLE: Self = Self::fixed(4007, "Backend unavailable");
+    pub const REVOKED: Self = Self::fixed(4008, "Token revoked");
 
     pub const REFUSED: Self = Self::fixed(4500, "Refused by the backend");
     pub const DISCONNECTED: Self = Self::fixed(4501, "Disconnected by the backend");
@@ -119,6 +120,7 @@ pub const CLOSES: &[Close] = &[
     Close::FLOOD,
     Close::OVERLOADED,
     Close::UNAVAILABLE,
+    Close::REVOKED,
     Close::REFUSED,
     Close::DISCONNECTED,
 ];

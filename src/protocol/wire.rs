@@ -142,8 +142,6 @@ impl Direct {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Message<'a> {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    erased: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a ChannelName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,19 +153,21 @@ struct Message<'a> {
     seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<bool>,
     timestamp: u64,
 }
 
 impl<'a> Message<'a> {
     fn of(it: &'a Publication) -> Self {
         Self {
-            erased: it.erased,
             channel: Some(&it.channel),
             event: it.event.as_deref(),
             user_id: it.user.as_deref(),
             id: &it.id,
             seq: Some(it.seq),
             prev: it.prev,
+            erased: it.erased.then_some(true),
             timestamp: it.timestamp,
         }
     }
@@ -356,6 +356,17 @@ mod tests {
         let stream = String::from_utf8(push.wire(Format::EventStream).to_vec()).unwrap();
         assert!(stream.starts_with("id: ") && stream.ends_with("\n\n"), "{stream:?}");
         assert!(stream.contains("\nevent: message\ndata: {\"type\":\"message\""), "{stream:?}");
+    }
+
+    #[test]
+    fn an_erased_message_keeps_its_place_and_says_so() {
+        let whole = push(Data::Binary(Bytes::from_static(b"secret")));
+        let push = Push::new(Arc::new(whole.publication.emptied()), Deflate { threshold: 1, level: 3 });
+        let json = br#"{"type":"message","data":null,"channel":"room.5","id":"m1","seq":3,"erased":true,"timestamp":1767225600123}"#;
+        assert_eq!(&push.json()[..], json);
+        let frame = push.wire(Format::WebSocketMsgpack);
+        let value = rmpv::decode::read_value(&mut &frame[2..]).unwrap();
+        assert_eq!((&value["data"], &value["erased"]), (&rmpv::Value::Nil, &rmpv::Value::Boolean(true)));
     }
 
     #[test]

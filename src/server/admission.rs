@@ -2,6 +2,7 @@
 //! lives, also after it was taken over.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::drain::Draining;
 use crate::peer::Stream;
@@ -17,11 +19,20 @@ use crate::peer::Stream;
 /// Refusals being told at the same time; beyond it, connections are closed without a word.
 const MAX_REFUSALS: usize = 256;
 
-/// How long a refused client may take to read its answer.
+/// How long a refused client may take to send its request's head, and then to read its answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// As much of a head is read.
+const MAX_HEAD: usize = 8 * 1024;
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-type: text/plain\r\ncontent-length: 21\r\n\r\nToo many connections\n";
+/// What a client is told for whom there is no room, by as much of its request's head as it sent in time.
+pub type Refusal = fn(head: &[u8]) -> Vec<u8>;
+
+/// For clients of any kind.
+pub(super) fn refusal(_: &[u8]) -> Vec<u8> {
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+      content-length: 21\r\n\r\nToo many connections\n"
+        .to_vec()
+}
 
 /// The connections of this process.
 #[derive(Debug)]
@@ -63,18 +74,33 @@ impl Admission {
         Some(Permit { admission: self.clone(), address: None, open: gauge.clone(), _held: draining.clone() })
     }
 
-    /// Tells a client that there is no room, if it costs next to nothing.
-    pub(super) fn refuse(&self, mut stream: Stream, is_plain: bool) {
-        let Some(_telling) = self.refusals.clone().try_acquire_owned().ok().filter(|_| is_plain) else { return };
-        tokio::spawn(tokio::time::timeout(REFUSAL_TIMEOUT, async move {
-            let _telling = _telling;
-            stream.write_all(REFUSAL).await?;
-            stream.shutdown().await?;
-            // Closing with unread bytes would reset the connection, and the answer with it.
-            while stream.read(&mut [0; 1024]).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        }));
+    /// Tells a client that there is no room, if it costs next to nothing: a TLS handshake would cost more than serving it.
+    pub(super) fn refuse(&self, mut stream: Stream, is_plain: bool, refusal: Refusal) {
+        let Some(telling) = self.refusals.clone().try_acquire_owned().ok().filter(|_| is_plain) else { return };
+        tokio::spawn(async move {
+            let _telling = telling;
+            let mut head = Vec::new();
+            let _ = timeout(REFUSAL_TIMEOUT, read_head(&mut stream, &mut head)).await;
+            let answer = refusal(&head);
+            drop(head);
+            let _ = timeout(REFUSAL_TIMEOUT, tell(&mut stream, &answer)).await;
+        });
     }
+}
+
+async fn read_head(stream: &mut Stream, head: &mut Vec<u8>) -> io::Result<()> {
+    let is_whole = |head: &[u8]| head.windows(4).any(|it| it == b"\r\n\r\n");
+    let mut limited = stream.take(MAX_HEAD as u64);
+    while !is_whole(head) && limited.read_buf(head).await? > 0 {}
+    Ok(())
+}
+
+async fn tell(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    // Closing with unread bytes would reset the connection, and the answer with it.
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
 }
 
 impl Permit {

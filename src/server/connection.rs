@@ -83,7 +83,7 @@ pub(super) async fn serve<S: Service>(
     let is_counted = matches!(stream, Stream::Plain(_)) && !policy.trusts(ends.from.ip());
     if is_counted && !permit.claim(ends.from.ip(), policy.max_connections_per_ip) {
         context.metrics.refused_address.inc();
-        return permit.admission().refuse(stream, !ends.is_tls);
+        return permit.admission().refuse(stream, !ends.is_tls, policy.refusal);
     }
 
     match (stream, &context.listener.tls) {

@@ -28,7 +28,7 @@ use ipnet::IpNet;
 
 use crate::drain::Draining;
 
-pub use admission::Admission;
+pub use admission::{Admission, Refusal};
 pub use metrics::Metrics;
 pub use socket::{Address, BadAddress};
 
@@ -69,6 +69,8 @@ pub struct Policy {
     /// Until a whole request head has arrived, idle time included; over HTTP/2 until the first one has. Longer than the 60 s that an AWS ALB keeps its
     /// connections, so that the balancer is the one who closes.
     pub header_timeout: Duration,
+    /// How clients hear that there is no room for them.
+    pub refusal: Refusal,
 }
 
 impl Default for Policy {
@@ -79,6 +81,7 @@ impl Default for Policy {
             max_connections_per_ip: 200,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(75),
+            refusal: admission::refusal,
         }
     }
 }
@@ -201,7 +204,7 @@ fn begin<S: Service>(accepted: Accepted, context: &Arc<Context<S>>) {
         }
         None => {
             context.metrics.refused_full.inc();
-            context.admission.refuse(accepted.stream, context.listener.tls.is_none());
+            context.admission.refuse(accepted.stream, context.listener.tls.is_none(), policy.refusal);
         }
     }
 }

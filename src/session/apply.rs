@@ -1,7 +1,5 @@
 //! What a verdict changes. It was validated whole, so it is applied whole.
 
-use std::sync::Arc;
-
 use super::metrics::Metrics;
 use super::{Policy, Session};
 use crate::channel::{Draft, now};
@@ -107,15 +105,10 @@ impl Session {
                 }
             }
             Target::User(user) => {
-                let message = Arc::new(direct(&push));
-                for outbox in hub.directory().user(user) {
-                    outbox.message(|format| message.wire(format));
-                }
+                hub.tell(hub.directory().user(user), &direct(&push));
             }
             Target::Connection(id) => {
-                if let Some(outbox) = hub.directory().connection(*id) {
-                    outbox.message(|format| direct(&push).wire(format));
-                }
+                hub.tell(hub.directory().connection(*id), &direct(&push));
             }
         }
     }

@@ -53,7 +53,72 @@ fn soon() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use arc_swap::access::Constant;
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::auth::{Keep, Revocations};
+    use crate::engine;
+    use crate::hub::{self, Hub, Outbox, Rules};
+    use crate::protocol::wire::Deflate;
+    use crate::records::Forgetful;
+    use crate::session::{Hello, Limits, Metrics, Policy, Transport};
+    use crate::webhook::{Forwarded, Notices};
+
+    fn sessions() -> Arc<Sessions> {
+        let day = Duration::from_secs(86_400);
+        let engine = engine::Settings { positions: day, channels: 100, idempotency: day, idempotency_ids: 9 };
+        let hub = Hub::open(hub::Settings { shards: 1, engine }, Box::new(Constant(Deflate::default())));
+        let policy = Policy {
+            number: 1,
+            rules: Arc::new(Rules::new(Vec::new())),
+            verifier: None,
+            webhooks: None,
+            anonymous: true,
+            ask_connect: false,
+            limits: Limits { subscriptions: 9, rate: 9.0, burst: 9.0, handshakes: 900.0 },
+            revocations: Keep { time: day, most: 9 },
+        };
+        let mut registry = Registry::default();
+        let notices = Notices::new(Box::new(|| None), "tests", Arc::new(Forgetful), &mut registry);
+        let metrics = Metrics::register(&mut registry);
+        let revocations = Revocations::open(Arc::new(Forgetful));
+        Sessions::new(hub, Box::new(Constant(Arc::new(policy))), notices, metrics, revocations)
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            transport: Transport::WebSocket,
+            token: None,
+            ticket: None,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            path: "/realtime".into(),
+            query: "".into(),
+            origin: None,
+            forwarded: Forwarded::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_while_the_node_goes_away_is_told_to_come_back_and_is_not_let_in() {
+        let sessions = sessions();
+        let outbox = |format| Outbox::new(sessions.hub(), format, None, 1024);
+        let (socket, poll) = (outbox(Format::WebSocketJson), outbox(Format::Poll));
+        let _here = (sessions.open(hello(), &socket).await.unwrap(), sessions.open(hello(), &poll).await.unwrap());
+        sessions.send_away(Duration::from_secs(20)).await;
+        let Some(Signal::Reconnect { after }) = socket.take_signal() else { panic!("it was told") };
+        assert!(after <= COME_BACK_WITHIN, "its slot has come: {after:?}");
+        assert!(matches!(poll.take_signal(), Some(Signal::Reconnect { .. })));
+        let late = outbox(Format::WebSocketJson);
+        let turned_away = sessions.open(hello(), &late).await.unwrap_err();
+        assert!(matches!(turned_away, TurnedAway::Draining(_)), "{turned_away:?}");
+        assert_eq!((turned_away.close().code, turned_away.code().name()), (4003, "draining"));
+        assert!(turned_away.come_back().is_some());
+        assert!(sessions.ticket(hello()).await.is_err());
+    }
 
     #[test]
     fn the_time_is_shared_evenly_and_nobody_leaves_its_share() {

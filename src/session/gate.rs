@@ -49,6 +49,12 @@ impl Gate {
         let mut state = self.0.lock().expect("nothing panics under this lock");
         state.pass(pace, Instant::now())
     }
+
+    /// When to come back, for a client that was let through and cannot be served.
+    pub(super) fn book(&self, rate: f64) -> Duration {
+        let mut state = self.0.lock().expect("nothing panics under this lock");
+        state.book(Pace::of(rate), Instant::now())
+    }
 }
 
 impl State {
@@ -65,16 +71,21 @@ impl State {
             self.room -= 1.0;
             return Ok(());
         }
+        Err(self.book(pace, now))
+    }
+
+    /// The next appointment.
+    fn book(&mut self, pace: Pace, now: Instant) -> Duration {
         let step = Duration::from_secs_f64(1.0 / pace.per_second);
         let first = now + SHORTEST_WAIT;
         self.booked_until = self.booked_until.max(first) + step;
         let wait = self.booked_until - now;
         if wait <= LONGEST_WAIT {
             // Within its own step, so that two nodes do not send their clients to the same moment.
-            return Err(wait - step.mul_f64(fastrand::f64()));
+            return wait - step.mul_f64(fastrand::f64());
         }
         self.booked_until = now + LONGEST_WAIT;
-        Err(LONGEST_WAIT.mul_f64(0.5 + 0.5 * fastrand::f64()))
+        LONGEST_WAIT.mul_f64(0.5 + 0.5 * fastrand::f64())
     }
 }
 

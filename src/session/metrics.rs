@@ -16,6 +16,7 @@ pub struct Metrics {
     received: Counter,
     received_bytes: Counter,
     published: Counter,
+    revocations: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,6 +45,12 @@ impl Metrics {
         registry.register("messages_received", "Messages from clients", received.clone());
         registry.register("received_bytes", "Bytes of messages from clients", received_bytes.clone());
         registry.register("messages_published", "Client publications taken", published.clone());
+        let revocations = Gauge::default();
+        registry.register(
+            "revocations",
+            "Users and tokens that are not let in, kept until none of theirs is valid",
+            revocations.clone(),
+        );
         let label = |it: Transport| ByTransport { transport: it.name() };
         Self {
             connections: Transport::ALL.map(|it| connections.get_or_create_owned(&label(it))),
@@ -52,6 +59,7 @@ impl Metrics {
             received,
             received_bytes,
             published,
+            revocations,
         }
     }
 
@@ -70,6 +78,10 @@ impl Metrics {
     pub fn received(&self, bytes: usize) {
         self.received.inc();
         self.received_bytes.inc_by(bytes as u64);
+    }
+
+    pub(super) fn revocations(&self, kept: usize) {
+        self.revocations.set(i64::try_from(kept).unwrap_or(i64::MAX));
     }
 
     pub(super) fn published(&self) {

@@ -12,6 +12,7 @@ mod parting;
 pub mod permission;
 mod presence;
 mod publish;
+mod revoke;
 mod subscribe;
 
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use arc_swap::access::DynAccess;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::auth::{Identity, Tickets, Verifier};
+use crate::auth::{Identity, Keep, Refused, Revocations, Tickets, Verifier};
 use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
@@ -34,6 +35,7 @@ use limits::Bucket;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use open::{Hello, TurnedAway};
+pub use revoke::{Erasure, NotErased};
 
 /// What a command is judged by, all of one generation.
 pub struct Policy {
@@ -47,6 +49,8 @@ pub struct Policy {
     /// Clients without a token are let in or not by the connect webhook.
     pub ask_connect: bool,
     pub limits: Limits,
+    /// How long and how many revocations are kept.
+    pub revocations: Keep,
 }
 
 /// The policy of the current generation.
@@ -78,6 +82,9 @@ pub struct Sessions {
     policy: CurrentPolicy,
     notices: Arc<Notices>,
     tickets: Tickets<Ticket>,
+    revocations: Revocations,
+    /// A token was seen that outlives its revocation.
+    has_complained: AtomicBool,
     gate: Gate,
     metrics: Metrics,
     /// Grows with every session, over restarts too: a late notice of an older one is recognisable.
@@ -110,6 +117,7 @@ pub struct Session {
     lane: Lane,
     generation: u64,
     since: Instant,
+    /// In order of the channels' names.
     following: Vec<Followed>,
     catching_up: VecDeque<CatchUp>,
     /// Channels whose members the client is to be told anew.
@@ -130,18 +138,35 @@ struct Followed {
     /// Where the rule has presence. Before the subscription, as it ends: who leaves is told before the channel is empty.
     present: Option<Box<Present>>,
     subscription: Subscription,
-    /// From where it went live.
-    from: channel::Position,
     /// When it was joined, in milliseconds since the Unix epoch.
     since: u64,
 }
 
 impl Sessions {
-    pub fn new(hub: Arc<Hub>, policy: CurrentPolicy, notices: Arc<Notices>, metrics: Metrics) -> Arc<Self> {
+    pub fn new(
+        hub: Arc<Hub>,
+        policy: CurrentPolicy,
+        notices: Arc<Notices>,
+        metrics: Metrics,
+        revocations: Revocations,
+    ) -> Arc<Self> {
         let generation = AtomicU64::new(channel::now());
         let gate = Gate::new(policy.load().limits.handshakes);
         let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
-        Arc::new(Self { hub, policy, notices, tickets, gate, metrics, generation, is_closing })
+        metrics.revocations(revocations.len());
+        let has_complained = AtomicBool::new(false);
+        Arc::new(Self {
+            hub,
+            policy,
+            notices,
+            tickets,
+            revocations,
+            has_complained,
+            gate,
+            metrics,
+            generation,
+            is_closing,
+        })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -291,6 +316,7 @@ impl Session {
             return refuse(self, "tokens are not used here".into());
         };
         let who = match verifier.verify(token).await {
+            Ok(who) if self.shared.trust(&who).is_err() => return refuse(self, Refused::Revoked.to_string()),
             Ok(who) => who,
             Err(refused) => return refuse(self, refused.to_string()),
         };
@@ -306,6 +332,11 @@ impl Session {
                     return self.say(&error.about(None, reference));
                 }
             }
+        }
+        self.outbox.prove(revoke::proof_of(&self.who));
+        // Once more: who looked for connections of a token that was just revoked did not know it was this one's.
+        if self.shared.trust(&self.who).is_err() {
+            return self.end(Close::REVOKED);
         }
         self.is_expiry_told = false;
         self.note();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply};
+use super::{Lane, Policy, Session, Sessions, Ticket, Transport, apply, revoke};
 use crate::auth::{Identity, Refused};
 use crate::hub::{Outbox, Owner};
 use crate::protocol::{Close, Code, Reply};
@@ -67,10 +67,11 @@ impl Sessions {
             self.metrics.rejected(it.code());
         })?;
         let Admitted { who, forwarded, lane, state, verdict } = admitted;
-        let owner = Owner::new(who.user.clone(), hello.ip, who.grants.shared());
+        let owner = Owner::new(who.user.clone(), hello.ip, who.grants.shared()).proven(revoke::proof_of(&who));
         let listed = self.hub.directory().list(outbox, owner);
-        // Once more: who was not listed yet when everybody was sent away is turned away here.
+        // Once more: who was not listed yet when everybody was sent away, or a user was, is turned away here.
         self.stay()?;
+        self.trust(&who)?;
         let mut session = Box::new(Session {
             _listed: listed,
             _counted: self.metrics.connected(hello.transport),
@@ -112,6 +113,15 @@ impl Sessions {
 
     /// By ticket or token; none means that neither was shown.
     async fn identify(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
+        let identified = self.read(policy, hello).await?;
+        if let Some((who, _)) = &identified {
+            self.trust(who)?;
+            self.complain_of_lasting(policy, who);
+        }
+        Ok(identified)
+    }
+
+    async fn read(&self, policy: &Policy, hello: &Hello) -> Result<Option<(Identity, Forwarded)>, TurnedAway> {
         if let Some(ticket) = &hello.ticket {
             let Some(Ticket { who, forwarded }) = self.tickets.redeem(ticket) else {
                 return Err(TurnedAway::InvalidToken(Refused::Malformed("the ticket is not known, used or too old")));
@@ -160,6 +170,9 @@ impl Sessions {
                     forwarded: &admitted.forwarded,
                 };
                 let handshake = Handshake { path: &hello.path, query: &hello.query, origin: hello.origin.as_deref() };
+                if webhooks.is_crowded() {
+                    return Err(TurnedAway::Later(self.gate.book(policy.limits.handshakes)));
+                }
                 let answer = webhooks.ask_to_connect(&connection, &mut admitted.lane, handshake).await;
                 admitted.take(answer)?;
                 Ok(admitted)

@@ -61,7 +61,15 @@ mod tests {
 
     fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
         let pattern = Pattern::parse(pattern).unwrap();
-        Rule { pattern, subscribe, publish, history: Retention::NONE, when_slow: WhenSlow::Disconnect, presence: None }
+        Rule {
+            pattern,
+            subscribe,
+            publish,
+            history: Retention::NONE,
+            when_slow: WhenSlow::Disconnect,
+            presence: None,
+            min_interval: None,
+        }
     }
 
     fn who(user: Option<&str>, granted: &[&str]) -> Identity {

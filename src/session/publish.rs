@@ -78,6 +78,10 @@ impl Session {
     }
 
     async fn broadcast(&self, policy: &Policy, message: &Message, data: Data) -> Result<u64, Reply> {
+        // The backend may have taken its time: nothing is stored of a user who was erased meanwhile.
+        if let Err(revoked) = self.shared.trust(&self.who) {
+            return Err(revoked.reply());
+        }
         let retention = policy.rules.retention(&message.channel);
         let draft = Draft {
             channel: message.channel.clone(),

@@ -4,7 +4,7 @@ use super::permission::{self, Decision};
 use super::presence::told;
 use super::{Followed, Policy, Session};
 use crate::channel::{ChannelName, Position, now};
-use crate::hub::{CatchUp, Fed, WhenSlow};
+use crate::hub::{Fed, Hole};
 use crate::protocol::{Code, Raw, Reference, Reply, ResumedChannel, Subscribed};
 use crate::webhook::{Event, Question};
 
@@ -125,7 +125,7 @@ impl Session {
             seq: position.seq,
             id: position.id.clone(),
             recovered: subscribed.recovered,
-            conflated: (rule.when_slow == WhenSlow::LatestOnly).then_some(true),
+            conflated: rule.is_conflated().then_some(true),
             roll: roll.map(told),
             reference,
             timestamp: now(),
@@ -135,11 +135,11 @@ impl Session {
         }
         match subscribed.catch_up {
             Some(catch_up) => self.catching_up.push_back(catch_up),
-            None => subscribed.subscription.go_live(position.seq),
+            None => subscribed.subscription.go_live(position),
         }
         let at = self.position(&channel).unwrap_or_else(|at| at);
         self.following.reserve_exact(1);
-        let followed = Followed { present, subscription: subscribed.subscription, from: position, since: now() };
+        let followed = Followed { present, subscription: subscribed.subscription, since: now() };
         self.following.insert(at, followed);
         subscribed.recovered
     }
@@ -188,42 +188,22 @@ impl Session {
             return self.list(channel).await;
         }
         let Some(mut catch_up) = self.catching_up.pop_front() else { return };
-        let channel = catch_up.channel().clone();
         let hub = self.shared.hub.clone();
-        match catch_up.read_on(&hub).await {
-            Ok(true) => {}
-            Ok(false) => self.tell_gap(&catch_up, "slow"),
-            Err(_) => {
-                // The engine is away: what it would have given is lost to this client, and it is told.
-                self.tell_gap(&catch_up, "engine");
-                return self.go_live(&channel, catch_up.position().clone());
+        match catch_up.feed(&hub, &self.outbox).await {
+            Fed::More => self.catching_up.push_back(catch_up),
+            Fed::Done(caught) => {
+                if let Ok(at) = self.position(catch_up.channel()) {
+                    self.following[at].subscription.go_on(caught);
+                }
             }
         }
-        match catch_up.feed(&hub, &self.outbox) {
-            Fed::More => self.catching_up.push_back(catch_up),
-            Fed::Done(position) => self.go_live(&channel, position),
-        }
     }
 
-    /// More was published meanwhile than could be held: the catch-up goes on where it ended.
-    pub fn catch_up_again(&mut self, channel: &ChannelName) {
-        let Ok(at) = self.position(channel) else { return };
-        let retention = self.shared.policy().rules.retention(channel);
-        let from = self.following[at].from.clone();
-        self.catching_up.push_back(CatchUp::new(channel.clone(), retention, from));
-    }
-
-    fn go_live(&mut self, channel: &ChannelName, position: Position) {
-        if let Ok(at) = self.position(channel) {
-            self.following[at].subscription.go_live(position.seq);
-            self.following[at].from = position;
-        }
-    }
-
-    fn tell_gap(&self, catch_up: &CatchUp, reason: &'static str) {
-        let Position { epoch, seq, id } = catch_up.position().clone();
-        self.outbox.note_position(catch_up.channel(), epoch, seq);
-        self.say(&Reply::gap(catch_up.channel().clone(), epoch, seq, id, reason));
+    /// The channel's history is read on from where the subscription has a hole.
+    pub fn catch_up_again(&mut self, hole: Hole) {
+        let Ok(at) = self.position(hole.channel()) else { return };
+        let retention = self.shared.policy().rules.retention(hole.channel());
+        self.catching_up.extend(self.shared.hub.catch_up_again(&self.following[at].subscription, hole, retention));
     }
 
     /// What a followed channel keeps of its past.

@@ -3,6 +3,7 @@
 
 mod body;
 mod credentials;
+mod no_room;
 mod origin;
 mod poll;
 mod posts;
@@ -24,6 +25,7 @@ use crate::protocol::{Code, Codec, Reply};
 use crate::session::{Sessions, Transport, TurnedAway};
 pub use body::Body;
 pub use credentials::TokenSource;
+pub use no_room::no_room;
 pub use origin::Origins;
 use poll::Polls;
 use posts::Posts;
@@ -164,15 +166,15 @@ impl Transports {
         let hello = credentials::hello(request, settings, &self.sessions, Transport::WebSocket, None);
         match self.sessions.ticket(hello).await {
             Ok(ticket) => json_response(StatusCode::OK, &format!(r#"{{"ticket":"{ticket}","expiresIn":30}}"#)),
-            Err(turned_away) => come_back_response(&turned_away),
+            Err(turned_away) => come_back_response(&turned_away, turned_away.come_back()),
         }
     }
 }
 
 /// Why somebody is turned away, and in a header when coming back may help.
-fn come_back_response(turned_away: &TurnedAway) -> Response<Body> {
+fn come_back_response(turned_away: &TurnedAway, after: Option<Duration>) -> Response<Body> {
     let mut response = reply_response(&turned_away.reply());
-    if let Some(after) = turned_away.come_back() {
+    if let Some(after) = after {
         let seconds = after.as_secs_f64().ceil() as u64;
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -283,7 +283,7 @@ impl Polled {
             match self.outbox.take_signal() {
                 Some(Signal::Close(close)) => self.end(&close),
                 Some(Signal::Reconnect { after }) => (self.come_back, self.is_over) = (Some(after), true),
-                Some(Signal::CatchUpAgain(channel)) => self.waiting.push_front(Work::CatchUpAgain(channel)),
+                Some(Signal::CatchUpAgain(hole)) => self.waiting.push_front(Work::CatchUpAgain(hole)),
                 Some(Signal::ListAgain(channel)) => self.waiting.push_front(Work::ListAgain(channel)),
                 None if !is_busy => return,
                 None => {}
@@ -323,10 +323,10 @@ fn messages(handed: &Handed, cursor: &str, retry: Duration) -> Response<Body> {
 /// A client that may come back is told when, in the body and as a header, and finds there all that an answer has: one that
 /// looks at no status goes on with the cursor it had. One that may not come back sees it in the status.
 fn turned_away_response(turned_away: &TurnedAway, cursor: &str) -> Response<Body> {
-    let reply = turned_away.reply();
-    let mut response = come_back_response(turned_away);
-    let error = Codec::Json.encode(&reply);
-    if let (Some(after), Some(fields)) = (turned_away.come_back(), error.strip_suffix(b"}")) {
+    let after = turned_away.come_back();
+    let mut response = come_back_response(turned_away, after);
+    let error = Codec::Json.encode(&turned_away.reply());
+    if let (Some(after), Some(fields)) = (after, error.strip_suffix(b"}")) {
         let cursor = serde_json::to_string(cursor).expect("a text can be written into memory");
         let rest = format!(r#","messages":[],"cursor":{cursor},"retry":{}}}"#, after.as_millis());
         *response.body_mut() = Body::whole([fields, rest.as_bytes()].concat().into());

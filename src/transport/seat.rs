@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::channel::{ChannelName, Position, now};
-use crate::hub::Outbox;
+use crate::hub::{Hole, Outbox};
 use crate::protocol::{Command, Heartbeat, Misread, Reply};
 use crate::session::{Hello, Session, Sessions, TurnedAway};
 
@@ -41,7 +41,7 @@ pub(super) enum Work {
     Posted(Command, oneshot::Sender<Vec<Reply>>),
     Tick,
     /// Reads on for a channel whose publications outgrew what could be held.
-    CatchUpAgain(ChannelName),
+    CatchUpAgain(Box<Hole>),
     /// Tells anew who is in a channel, since there was no room for who came and went.
     ListAgain(ChannelName),
     /// Another helping of what was missed.
@@ -162,7 +162,7 @@ impl Work {
                 let _ = answer.send(session.handle_posted(command).await);
             }
             Self::Tick => session.tick().await,
-            Self::CatchUpAgain(channel) => session.catch_up_again(&channel),
+            Self::CatchUpAgain(hole) => session.catch_up_again(*hole),
             Self::ListAgain(channel) => session.list_again(channel),
             Self::Feed => session.feed().await,
         }

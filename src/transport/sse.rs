@@ -59,7 +59,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 ];
 
 /// The head of a stream that left HTTP: it ends with the connection.
-fn head(cross_origin: &[(HeaderName, HeaderValue)]) -> Bytes {
+pub(super) fn head(cross_origin: &[(HeaderName, HeaderValue)]) -> Bytes {
     let mut head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n".to_vec();
     let fixed = HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
     for (name, value) in fixed.iter().chain(cross_origin) {
@@ -212,7 +212,7 @@ impl EventStream {
         match signal {
             Signal::Close(close) => self.end(&close),
             Signal::Reconnect { after } => self.send_away(after),
-            Signal::CatchUpAgain(channel) => self.do_soon(Work::CatchUpAgain(channel)),
+            Signal::CatchUpAgain(hole) => self.do_soon(Work::CatchUpAgain(hole)),
             Signal::ListAgain(channel) => self.do_soon(Work::ListAgain(channel)),
         }
     }
@@ -264,7 +264,7 @@ impl EventStream {
 }
 
 /// How long the browser waits before it comes back, each a little differently.
-fn retry(after: Duration) -> Bytes {
+pub(super) fn retry(after: Duration) -> Bytes {
     format!("retry: {}\n\n", jittered(after).as_millis()).into()
 }
 

@@ -142,6 +142,8 @@ pub struct Webhooks {
 
 /// State is kept with every connection, so it is no place for documents.
 const MAX_STATE: usize = 16 * 1024;
+/// Questions that may wait for each of those on their way, before clients are told to come back: so many answer times.
+const WAITING_PER_SLOT: usize = 4;
 /// Verdicts kept for their `ttl`; about 500 bytes each.
 const MAX_REMEMBERED: usize = 20_000;
 
@@ -288,6 +290,13 @@ impl Webhooks {
             return answer;
         }
         self.ask(connection, lane, &question).await
+    }
+
+    /// Whether so many questions wait for the backend already that another would only wait too. Who wants to connect had
+    /// better come back.
+    pub fn is_crowded(&self) -> bool {
+        let most = i64::try_from(self.settings.max_in_flight.saturating_mul(WAITING_PER_SLOT)).unwrap_or(i64::MAX);
+        self.metrics.waiting.get() >= most
     }
 
     /// Forgets every verdict on a user, and how many there were. What the backend is being asked now is kept for nobody.

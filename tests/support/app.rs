@@ -1,6 +1,7 @@
 //! A whole node on free ports, and clients that speak to it as real ones do.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
@@ -64,6 +65,11 @@ impl TestApp {
     pub fn write(&self, more: &str) {
         let folder = self.folder.as_ref().expect("the node was started from a file");
         std::fs::write(folder.path().join("outrigger.yaml"), settings::yaml(&self.backend.url(), more)).unwrap();
+    }
+
+    /// The file the node was started with.
+    pub fn file(&self) -> PathBuf {
+        self.folder.as_ref().expect("the node was started from a file").path().join("outrigger.yaml")
     }
 
     pub fn public(&self) -> SocketAddr {

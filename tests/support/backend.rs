@@ -279,7 +279,14 @@ impl RawBackend {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+    }
+
+    /// The same over a listener of the test's own.
+    pub fn over<F>(listener: TcpListener, serve: impl Fn(usize, RawConnection) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let accepting = tokio::spawn(async move {
             for number in 0.. {

@@ -25,10 +25,18 @@ pub struct Node {
     pub api: SocketAddr,
 }
 
+/// A backend that is not there.
+const NOBODY: &str = "http://127.0.0.1:9";
+
 impl Node {
     /// Starts the program in a folder, over the folder `data` in it; resolves once it listens.
     pub async fn start(folder: &Path, fsync: &str) -> Self {
-        Self::started(folder, fsync, Command::new(env!("CARGO_BIN_EXE_outrigger"))).await
+        Self::started(folder, fsync, NOBODY, Command::new(env!("CARGO_BIN_EXE_outrigger"))).await
+    }
+
+    /// The same in front of a backend.
+    pub async fn start_before(backend: &str, folder: &Path) -> Self {
+        Self::started(folder, "always", backend, Command::new(env!("CARGO_BIN_EXE_outrigger"))).await
     }
 
     /// The same, where no file may grow beyond so many KiB.
@@ -36,16 +44,21 @@ impl Node {
         let mut shell = Command::new("bash");
         let script = format!("trap '' XFSZ; ulimit -S -f {kib}; exec \"$0\" \"$@\"");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_outrigger")]);
-        Self::started(folder, "1s", shell).await
+        Self::started(folder, "1s", NOBODY, shell).await
     }
 
-    async fn started(folder: &Path, fsync: &str, mut command: Command) -> Self {
+    async fn started(folder: &Path, fsync: &str, backend: &str, mut command: Command) -> Self {
         let file = folder.join("outrigger.yaml");
+        // Where there is no backend it cannot hear how clients left.
+        let notices = if backend == NOBODY { "" } else { ", disconnect" };
         let data = format!(
-            "data: {{ path: data, fsync: {fsync} }}\nauth: {{ anonymous: true, jwt: {{ secret: '{}' }} }}\n",
-            settings::JWT_SECRET
+            "data: {{ path: data, fsync: {fsync} }}\n\
+             auth: {{ anonymous: true, jwt: {{ secret: '{}' }} }}\n\
+             webhooks: {{ url: /hooks, secret: {}, events: [subscribe, publish{notices}] }}\n",
+            settings::JWT_SECRET,
+            settings::WEBHOOK_SECRET,
         );
-        std::fs::write(&file, settings::yaml("http://127.0.0.1:9", &data)).unwrap();
+        std::fs::write(&file, settings::yaml(backend, &data)).unwrap();
         command.args(["--log-format", "json", "run", "--config"]).arg(file);
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();

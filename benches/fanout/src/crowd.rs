@@ -16,6 +16,8 @@ const OPENING_AT_ONCE: usize = 64;
 /// A source address has about 28,000 ephemeral ports.
 const SUBSCRIBERS_PER_ADDRESS: usize = 25_000;
 const PROBES: usize = 16;
+/// So little is in flight to a reader that stalled before its server notices.
+const SMALL_WINDOW: usize = 8 * 1024;
 /// Longer than any lateness seen on a starved machine: what has not come by then is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,10 +29,14 @@ pub struct Crowd {
     subscribers: Vec<Subscriber>,
     /// Which of the subscribers are probes.
     probes: Vec<usize>,
+    /// Connections that follow the channel and are never read again.
+    stalled: Vec<Subscriber>,
     following: usize,
     pub closed: usize,
     pub publisher: Publisher,
     next_number: u64,
+    /// The receive buffer of those that are opened now, if not the system's.
+    window: Option<usize>,
 }
 
 impl Crowd {
@@ -44,10 +50,12 @@ impl Crowd {
             target,
             subscribers: Vec::new(),
             probes: Vec::new(),
+            stalled: Vec::new(),
             following: 0,
             closed: 0,
             publisher,
             next_number: 0,
+            window: None,
         })
     }
 
@@ -69,9 +77,28 @@ impl Crowd {
         Ok(())
     }
 
+    /// Lets so many more follow the channel through a small window, and never reads what they are sent.
+    pub fn stall(&mut self, count: usize) -> io::Result<()> {
+        self.window = Some(SMALL_WINDOW);
+        let readers = self.following;
+        self.grow_to(readers + count)?;
+        self.window = None;
+        self.stalled = self.subscribers.split_off(readers);
+        self.following = readers;
+        for subscriber in &mut self.stalled {
+            self.poll.registry().deregister(&mut subscriber.stream.tcp)?;
+        }
+        Ok(())
+    }
+
+    /// How many messages were posted.
+    pub fn sent(&self) -> u64 {
+        self.next_number
+    }
+
     fn open(&mut self) -> io::Result<()> {
         let index = self.subscribers.len();
-        let mut stream = self.target.connect(index / SUBSCRIBERS_PER_ADDRESS, None)?;
+        let mut stream = self.target.connect(index / SUBSCRIBERS_PER_ADDRESS, self.window)?;
         self.poll.registry().register(&mut stream.tcp, Token(index), Interest::READABLE | Interest::WRITABLE)?;
         self.subscribers.push(Subscriber::begin(stream, &self.target.request())?);
         Ok(())

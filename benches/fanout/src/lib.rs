@@ -2,6 +2,7 @@
 //! WebSocket, SSE and HTTP they speak, a crowd of subscribers with a publisher, and the reading of `/proc`.
 //! Everything runs on one thread over epoll, so that the client costs less than the server it measures.
 
+pub mod books;
 pub mod crowd;
 pub mod follower;
 pub mod probe;

@@ -259,3 +259,17 @@ async fn what_was_taken_is_published_even_if_the_caller_leaves() {
     }
     assert!(bench.heard(&client).await.contains(r#""data":1"#));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_user_is_waited_for_and_stands_in_the_books_like_a_channel() {
+    let bench = Bench::open();
+    let client = bench.follow("room.1", Format::Poll).await.listed(bench.hub.directory(), "42");
+    let body = json!({"user": "42", "data": 1}).to_string();
+    let answer = bench.ask(Method::POST, "/push?wait=flushed", "application/json", body).await;
+    let result = &answer.json["results"][0];
+    assert_eq!((&result["flushed"], &result["waiting"], &result["queued"]), (&json!(false), &json!(1), &json!(1)));
+    assert_eq!(bench.hub.ledger().read().queued, 1);
+    client.outbox.close();
+    let sums = bench.hub.ledger().read();
+    assert_eq!((sums.expected, sums.queued, sums.dropped[2]), (1, 0, (crate::hub::Loss::Closed, 1)));
+}

@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { reads: &["realtime.allowed_origins"], each: &[], run: origins_are_origins },
     Check { reads: &["realtime.allowed_origins", "auth"], each: &[], run: foreign_pages_do_not_ride_on_cookies },
     Check { reads: &["auth"], each: &["channels"], run: grants_come_from_somewhere },
+    Check { reads: &["auth"], each: &["channels"], run: members_have_ids },
     Check { reads: &["webhooks"], each: &["channels"], run: rules_ask_who_can_be_asked },
     Check { reads: &[], each: &["channels"], run: every_rule_can_be_reached },
     Check { reads: &["channels"], each: &[], run: there_are_rules },
@@ -161,6 +162,19 @@ fn grants_come_from_somewhere(config: &Config, complaints: &mut Complaints) {
             ),
             Subscribe::Public | Subscribe::Webhook => {}
         }
+    }
+}
+
+fn members_have_ids(config: &Config, complaints: &mut Complaints) {
+    if config.auth.jwt.is_some() || config.auth.webhook {
+        return;
+    }
+    for (at, rule) in config.channels.iter().enumerate().filter(|(_, rule)| rule.presence) {
+        let message = format!(
+            "nobody will be in `{}`: members have an id, and nobody has one without `auth.jwt` or `auth.webhook: true`",
+            rule.pattern
+        );
+        complaints.warning(&format!("channels.{at}.presence"), message);
     }
 }
 

@@ -7,10 +7,15 @@ mod listening;
 mod webhooks;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::problem::{Problem, Severity};
 use super::sections::Config;
 use super::tree::Tree;
+
+/// Shorter is what a burst is joined into anyway; longer is nothing anybody waits for.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// One check, and the keys it reasons about: it is left out where one of them could not be read.
 struct Check {
@@ -153,6 +158,7 @@ fn times_are_longer_than_nothing(config: &Config, complaints: &mut Complaints) {
         ("positions", config.positions),
         ("api.idempotency", config.api.idempotency),
         ("drain.deadline", config.drain.deadline),
+        ("auth.revocations.keep", config.auth.revocations.keep),
     ];
     for (key, _) in times.iter().filter(|(_, time)| time.0.is_zero()) {
         complaints.error(key, "this must be longer than zero");
@@ -163,5 +169,10 @@ fn times_are_longer_than_nothing(config: &Config, complaints: &mut Complaints) {
             &format!("channels.{at}.history.ttl"),
             "this must be longer than zero; leave out `history` to keep nothing",
         );
+    }
+    let intervals = config.channels.iter().enumerate().filter_map(|(at, rule)| Some((at, rule.min_interval?)));
+    for (at, _) in intervals.filter(|(_, it)| !(MIN_INTERVAL..=MAX_INTERVAL).contains(&it.0)) {
+        let key = format!("channels.{at}.min_interval");
+        complaints.error(&key, "this must be 10ms to 1h; leave it out to send everything");
     }
 }

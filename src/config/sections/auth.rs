@@ -16,6 +16,8 @@ pub struct Auth {
     pub jwt: Option<Jwt>,
     /// Ask the backend with the connect webhook about clients without a token, their cookies forwarded.
     pub webhook: bool,
+    /// Tokens and users that the API has revoked.
+    pub revocations: Revocations,
 }
 
 impl Default for Auth {
@@ -27,7 +29,24 @@ impl Default for Auth {
             cookie: "outrigger_token".into(),
             jwt: None,
             webhook: false,
+            revocations: Revocations::default(),
         }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocations {
+    /// How long one is kept: longer than any token is valid, or a revoked one may be let in again.
+    pub keep: Duration,
+    /// How many are kept; beyond it a new one is refused, and the answer says so.
+    #[schemars(range(min = 1))]
+    pub most: usize,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self { keep: seconds(30 * 24 * 3600), most: 100_000 }
     }
 }
 

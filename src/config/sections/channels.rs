@@ -32,6 +32,10 @@ pub struct Rule {
     /// Beyond so many members subscribers hear only how many there are.
     #[serde(default = "many_members")]
     pub max_members: usize,
+    /// Subscribers get at most one publication in such an interval: the newest, at its end. For values that change
+    /// faster than anybody looks. Those who come back get the newest alone.
+    #[serde(default)]
+    pub min_interval: Option<Duration>,
 }
 
 /// What a page can show, and what a thousand clients that come at once can be told of each other.

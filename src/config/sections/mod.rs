@@ -92,7 +92,7 @@ pub struct Limits {
     #[schemars(range(min = 1))]
     pub channels: usize,
     /// Publication ids that are recognised when they are repeated; about the oldest are forgotten first.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1000))]
     pub idempotency_ids: usize,
     /// New sessions within any one second, and so connect questions to the backend; beyond it clients are told when to
     /// come back.

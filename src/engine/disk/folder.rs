@@ -69,6 +69,15 @@ impl Folder {
         let _ = self.witness.write_all_at(&row.to_le_bytes(), 0);
     }
 
+    /// Makes sure of the files themselves: what is synced into a file that was never there is not there either.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        // A folder without one above it is the root, which nobody made.
+        self.path
+            .parent()
+            .map_or(Ok(()), |it| File::open(if it.as_os_str().is_empty() { Path::new(".") } else { it })?.sync_all())
+    }
+
     /// Puts a store that cannot be read out of the way.
     pub(super) fn set_aside(&self) -> io::Result<PathBuf> {
         let broken = self.path.join(format!("store.broken-{}", crate::channel::now()));

@@ -62,6 +62,8 @@ impl Fsync {
     }
 }
 
+/// Drafts of one channel that share a commit.
+const TOGETHER: usize = 256;
 /// The end of a process waits no longer than this for its last words to be written.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -123,6 +125,31 @@ impl Disk {
         is_clean
     }
 
+    /// One order, so that all of them are taken or none.
+    async fn publish_together(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Receipt, Error>> {
+        let count = drafts.len();
+        let refused = || vec![Err(Error::Storage); count];
+        self.memory.room().await;
+        let Some(room) = self.queue.room(&drafts).await else { return refused() };
+        let at = Instant::now();
+        let (waiting, answers): (Vec<_>, Vec<_>) = drafts
+            .into_iter()
+            .map(|draft| {
+                let (answer, answered) = oneshot::channel();
+                (Waiting { draft, retention, at, answer }, answered)
+            })
+            .unzip();
+        if !self.queue.push(Order::Publish { drafts: waiting, room }) {
+            return refused();
+        }
+        let mut outcomes = Vec::with_capacity(count);
+        for answered in answers {
+            // Without an answer the writer ended in the middle of it.
+            outcomes.push(answered.await.unwrap_or(Err(Error::Unknown)));
+        }
+        outcomes
+    }
+
     async fn answered(&self, order: impl FnOnce(oneshot::Sender<bool>) -> Order) -> bool {
         let (answer, answered) = oneshot::channel();
         if !self.queue.push(order(answer)) {
@@ -150,16 +177,18 @@ impl Drop for Disk {
 impl Broker for Disk {
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
         Box::pin(async move {
-            self.memory.room().await;
-            let room = self.queue.room(&draft).await.ok_or(Error::Storage)?;
-            let (answer, answered) = oneshot::channel();
-            let waiting = Box::new(Waiting { draft, retention, at: Instant::now(), answer, _room: room });
-            if !self.queue.push(Order::Publish(waiting)) {
-                return Err(Error::Storage);
-            }
-            // Without an answer the writer ended in the middle of it.
-            answered.await.unwrap_or(Err(Error::Unknown))
+            let mut outcomes = self.publish_together(vec![draft], retention).await;
+            outcomes.pop().unwrap_or(Err(Error::Storage))
         })
+    }
+
+    fn publish_all(&self, drafts: Vec<Draft>, retention: Retention) -> BoxFuture<'_, Vec<Result<Receipt, Error>>> {
+        Box::pin(self.publish_together(drafts, retention))
+    }
+
+    /// They share a commit, and with `fsync: always` the wait for the disk.
+    fn at_once(&self) -> usize {
+        TOGETHER
     }
 
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
@@ -178,6 +207,10 @@ impl Broker for Disk {
         retention: Retention,
     ) -> BoxFuture<'_, Result<Page, Error>> {
         self.memory.history(channel, since, limit, retention)
+    }
+
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        self.memory.heads(channels)
     }
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {

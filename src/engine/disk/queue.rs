@@ -19,14 +19,15 @@ const MAX_WAITING: usize = 16 * 1024 * 1024;
 const OVERHEAD: usize = 512;
 /// The unit in which room is given.
 const UNIT: usize = 256;
-/// The most drafts that are committed at once.
+/// No more orders are added to a group that has so many drafts.
 const MAX_GROUP: usize = 512;
 /// What nobody waits for is written after this, or with the next group.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// Something to be done in its order.
 pub(super) enum Order {
-    Publish(Box<Waiting>),
+    /// Drafts of one channel, taken together or not at all. The room is given back once they are looked at.
+    Publish { drafts: Vec<Waiting>, room: OwnedSemaphorePermit },
     /// Answered once all before it is stored, or cannot be.
     Settle(oneshot::Sender<bool>),
     /// The same, and what was erased is to be nowhere.
@@ -41,7 +42,12 @@ pub(super) struct Waiting {
     pub(super) retention: Retention,
     pub(super) at: Instant,
     pub(super) answer: oneshot::Sender<Result<Receipt, Error>>,
-    pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl Order {
+    fn drafts(&self) -> usize {
+        if let Self::Publish { drafts, .. } = self { drafts.len() } else { 0 }
+    }
 }
 
 pub(super) struct Queue {
@@ -68,9 +74,10 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Resolves once there is room for the draft; none once the queue is closed.
-    pub(super) async fn room(&self, draft: &Draft) -> Option<OwnedSemaphorePermit> {
-        let units = (draft.data.len() + OVERHEAD).min(MAX_WAITING) / UNIT;
+    /// Resolves once there is room for the drafts; none once the queue is closed.
+    pub(super) async fn room(&self, drafts: &[Draft]) -> Option<OwnedSemaphorePermit> {
+        let bytes: usize = drafts.iter().map(|it| it.data.len() + OVERHEAD).sum();
+        let units = bytes.min(MAX_WAITING) / UNIT;
         self.room.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await.ok()
     }
 
@@ -105,7 +112,12 @@ impl Queue {
         if state.is_closed && state.orders.is_empty() && state.owed.is_empty() {
             return None;
         }
-        let count = state.orders.len().min(MAX_GROUP);
+        let mut drafts = 0;
+        let is_full = |it: &Order| {
+            drafts += it.drafts();
+            drafts >= MAX_GROUP
+        };
+        let count = state.orders.iter().position(is_full).map_or(state.orders.len(), |at| at + 1);
         Some(state.orders.drain(..count).collect())
     }
 

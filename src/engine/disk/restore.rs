@@ -65,6 +65,7 @@ impl Store {
         folder.witness(tables.newest());
         let marks = [("boot", &*boot()), ("clean", "0"), ("fsync", data.fsync.word())];
         tables.set_marks(&marks, data.fsync).map_err(broken)?;
+        folder.sync().map_err(|error| OpenError::Unusable { path: data.path.clone(), error })?;
         Ok(Self::restore(folder, tables, data.fsync, contents))
     }
 

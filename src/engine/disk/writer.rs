@@ -86,7 +86,10 @@ impl Writer {
         let (mut group, mut promises) = (Vec::new(), Promises::default());
         for order in orders {
             match order {
-                Order::Publish(it) => self.number(*it, &mut group),
+                Order::Publish { drafts, room } => {
+                    drafts.into_iter().for_each(|it| self.number(it, &mut group));
+                    drop(room);
+                }
                 Order::Settle(answer) => promises.settled.push(answer),
                 Order::Purge(answer) => promises.purged.push(answer),
                 Order::Close(answer) => promises.closed = Some(answer),
@@ -103,7 +106,7 @@ impl Writer {
     }
 
     fn number(&self, waiting: Waiting, group: &mut Vec<Entry>) {
-        let Waiting { draft, retention, at, answer, .. } = waiting;
+        let Waiting { draft, retention, at, answer } = waiting;
         let is_idempotent = draft.is_idempotent;
         let row = self.tables.newest() + 1 + i64::try_from(group.len()).unwrap_or(0);
         let kind = match self.memory.number(draft, retention, at) {

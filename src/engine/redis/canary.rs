@@ -36,6 +36,9 @@ pub(super) async fn fly(core: Arc<Core>, server: Arc<Server>) {
                 false => warn!(server = %server.finder, "Redis is out of reach: nothing is published meanwhile"),
             }
             core.reach_changed();
+            if is_back {
+                core.deliver.returned();
+            }
         }
         let pause = if is_back { EVERY } else { AGAIN };
         tokio::select! {

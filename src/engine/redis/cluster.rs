@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::Core;
 use super::find::Finder;
 use super::resp::Value;
-use super::server::Server;
+use super::server::{Errand, Server};
 use super::settings::Place;
 use super::slots::{Table, slot_of, tag_on};
 use super::socket::Error as Broken;
@@ -110,8 +110,8 @@ fn take(core: &Arc<Core>, kept: &mut HashMap<Place, Kept>, shares: Vec<Share>) {
     core.table.store(Arc::new(Table::sharded(servers)));
     let table = core.table.load();
     for (channel, old, new) in core.following.move_homes(|it| table.server_of(it).cloned()) {
-        old.errands.add(channel.clone());
-        new.errands.add(channel);
+        old.errands.add(Errand::Subscription(channel.clone()));
+        new.errands.add(Errand::Subscription(channel));
     }
     core.table_changed.send_modify(|it| *it += 1);
     core.reach_changed();

@@ -17,7 +17,7 @@ use super::Core;
 use super::following::{Question, Todo};
 use super::record;
 use super::resp::{self, Value};
-use super::server::{Pause, Server};
+use super::server::{Errand, Pause, Server};
 use super::slots::slot_of;
 use super::socket::{Error as Broken, Socket};
 use super::track::Answer;
@@ -28,8 +28,6 @@ use crate::engine::BoxFuture;
 const BATCH: usize = 256;
 /// Questions to the store at once.
 const QUESTIONS: usize = 64;
-/// Within this time every followed channel's head is compared with the store's once.
-const COMPARE_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of subscriptions that wait to be written; until they are, no more are made.
 const MAX_UNWRITTEN: usize = 256 * 1024;
 
@@ -69,9 +67,6 @@ struct Ear<'a> {
     unwritten: BytesMut,
     asking: FuturesUnordered<BoxFuture<'static, (ChannelName, u64, Answer)>>,
     to_ask: VecDeque<Question>,
-    /// What is still to be compared in this round.
-    comparing: VecDeque<ChannelName>,
-    per_tick: usize,
 }
 
 impl<'a> Ear<'a> {
@@ -86,8 +81,6 @@ impl<'a> Ear<'a> {
             unwritten: BytesMut::new(),
             asking: FuturesUnordered::new(),
             to_ask: VecDeque::new(),
-            comparing: VecDeque::new(),
-            per_tick: 0,
         }
     }
 
@@ -95,7 +88,7 @@ impl<'a> Ear<'a> {
         let Socket { stream, mut input } = socket;
         let (mut reading, mut writing) = tokio::io::split(stream);
         self.wanted = self.core.following.of(self.server).into();
-        let mut compare = ticks();
+        let mut clock = ticks();
         let mut last_heard = Instant::now();
         loop {
             self.subscribe();
@@ -116,18 +109,24 @@ impl<'a> Ear<'a> {
                     Ok(count) => drop(self.unwritten.split_to(count)),
                     Err(error) => return error.into(),
                 },
-                channels = self.server.errands.take() => self.wanted.extend(channels),
+                errands = self.server.errands.take() => errands.into_iter().for_each(|it| self.see_to(it)),
                 Some((channel, serial, answer)) = self.asking.next() => {
                     let todo = self.core.following.answered(&channel, serial, answer);
                     self.carry_out(todo).await;
                 }
-                _ = compare.tick() => {
+                _ = clock.tick() => {
                     if !self.unconfirmed.is_empty() && last_heard.elapsed() > self.core.timeout {
                         return Broken::Timeout(self.core.timeout);
                     }
-                    self.compare_some();
                 }
             }
+        }
+    }
+
+    fn see_to(&mut self, errand: Errand) {
+        match errand {
+            Errand::Subscription(channel) => self.wanted.push_back(channel),
+            Errand::Comparison(channel) => self.to_ask.extend(self.core.following.compare(&channel, self.server)),
         }
     }
 
@@ -262,19 +261,6 @@ impl<'a> Ear<'a> {
                 let answer = core.compare(&channel, since).await;
                 (channel, serial, answer)
             }));
-        }
-    }
-
-    /// A share of all channels each second, so that the store is not asked about all at once.
-    fn compare_some(&mut self) {
-        if self.comparing.is_empty() {
-            self.comparing = self.core.following.of(self.server).into();
-            let ticks = usize::try_from(COMPARE_WITHIN.as_secs()).unwrap_or(usize::MAX);
-            self.per_tick = self.comparing.len().div_ceil(ticks);
-        }
-        for _ in 0..self.per_tick {
-            let Some(channel) = self.comparing.pop_front() else { return };
-            self.to_ask.extend(self.core.following.compare(&channel, self.server));
         }
     }
 }

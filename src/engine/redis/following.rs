@@ -103,7 +103,14 @@ impl Following {
         Some(Question { channel, serial: followed.serial, since })
     }
 
-    /// What is asked of a channel from time to time, whatever came of it.
+    /// The server whose link is to compare the channel, which stands elsewhere here.
+    pub(super) fn suspects(&self, channel: &ChannelName, head: &Position) -> Option<Arc<Server>> {
+        let channels = self.lock();
+        let followed = channels.by_name.get(channel).filter(|it| it.is_confirmed && !it.track.is_at(head))?;
+        Some(followed.home.clone())
+    }
+
+    /// What is asked of a channel because the store says it stands elsewhere.
     pub(super) fn compare(&self, channel: &ChannelName, home: &Arc<Server>) -> Option<Question> {
         let mut channels = self.lock();
         let (channel, followed) = channels.find(channel.as_str(), home)?;

@@ -38,7 +38,7 @@ use following::Following;
 use names::Names;
 use resp::Value;
 use script::Call;
-use server::Server;
+use server::{Errand, Server};
 pub use settings::{InvalidUrl, Login, Place, Settings, Shape, Url};
 use slots::Table;
 use socket::Dialer;
@@ -305,7 +305,7 @@ impl Redis {
         let core = &*self.core;
         let server = core.server_of(channel)?;
         let Some(confirmed) = core.following.add(channel, &server) else { return Ok(()) };
-        server.errands.add(channel.clone());
+        server.errands.add(Errand::Subscription(channel.clone()));
         match tokio::time::timeout(core.timeout, confirmed).await {
             Ok(Ok(())) => {}
             _ => return Err(Error::Unavailable),
@@ -339,7 +339,7 @@ impl Broker for Redis {
 
     fn unfollow(&self, channel: &ChannelName) {
         if let Some(server) = self.core.following.remove(channel) {
-            server.errands.add(channel.clone());
+            server.errands.add(Errand::Subscription(channel.clone()));
         }
     }
 
@@ -352,6 +352,10 @@ impl Broker for Redis {
     ) -> BoxFuture<'_, Result<Page, Error>> {
         let channel = channel.clone();
         Box::pin(async move { self.core.page(&channel, since, limit, retention).await })
+    }
+
+    fn heads<'a>(&'a self, channels: &'a [ChannelName]) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        Box::pin(self.core.heads(channels))
     }
 
     fn delete_history(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {

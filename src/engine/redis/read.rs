@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::record::{self, Link};
 use super::resp::{self, Value};
 use super::script::{self, Call};
+use super::server::{self, Errand};
 use super::track::Answer;
-use super::{Core, millis, new_epoch, server};
+use super::{Core, millis, new_epoch};
 use crate::channel::{ChannelName, Epoch, Position, Publication, Retention};
 use crate::engine::{Error, Gap, Page};
 
@@ -69,6 +70,17 @@ impl Core {
 
     pub(super) async fn head(&self, channel: &ChannelName) -> Result<Position, Error> {
         self.read(channel, None, 0, None).await.map(|it| it.head)
+    }
+
+    /// Where channels stand. A publication may be on its way here: what stands elsewhere is compared, in its turn.
+    pub(super) async fn heads(&self, channels: &[ChannelName]) -> Result<Vec<Position>, Error> {
+        let heads = futures_util::future::try_join_all(channels.iter().map(|it| self.head(it))).await?;
+        for (channel, head) in channels.iter().zip(&heads) {
+            if let Some(server) = self.following.suspects(channel, head) {
+                server.errands.add(Errand::Comparison(channel.clone()));
+            }
+        }
+        Ok(heads)
     }
 
     /// What came after a position this node stands at. Asks until it is answered.

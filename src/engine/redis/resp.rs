@@ -77,8 +77,10 @@ fn end_of(buffer: &[u8], at: usize, depth: usize) -> Result<Option<usize>, Malfo
     Ok(Some(at))
 }
 
+type Line<'a> = (u8, &'a [u8], usize);
+
 /// The kind, the rest of the line, and where the next one begins.
-fn line_at(buffer: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, Malformed> {
+fn line_at(buffer: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     let Some((kind, rest)) = buffer.get(at..).and_then(<[u8]>::split_first) else { return Ok(None) };
     let Some(len) = rest.iter().position(|it| *it == b'\n') else {
         return if rest.len() > MAX_REPLY { Err(Malformed) } else { Ok(None) };

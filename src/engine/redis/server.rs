@@ -37,11 +37,18 @@ pub(super) struct Server {
     pub(super) connects: AtomicU64,
 }
 
-/// Channels whose subscriptions on this server may have to change.
+/// What the link that publications come over is to see to.
 #[derive(Default)]
 pub(super) struct Errands {
-    channels: Mutex<Vec<ChannelName>>,
+    waiting: Mutex<Vec<Errand>>,
     changed: Notify,
+}
+
+pub(super) enum Errand {
+    /// The channel is wanted now, or no longer.
+    Subscription(ChannelName),
+    /// The channel stands elsewhere in the store than here.
+    Comparison(ChannelName),
 }
 
 impl Server {
@@ -107,17 +114,17 @@ impl Server {
 }
 
 impl Errands {
-    pub(super) fn add(&self, channel: ChannelName) {
-        self.channels.lock().expect("nothing panics under this lock").push(channel);
+    pub(super) fn add(&self, errand: Errand) {
+        self.waiting.lock().expect("nothing panics under this lock").push(errand);
         self.changed.notify_one();
     }
 
     /// Waits for some and takes all of them.
-    pub(super) async fn take(&self) -> Vec<ChannelName> {
+    pub(super) async fn take(&self) -> Vec<Errand> {
         loop {
-            let channels = std::mem::take(&mut *self.channels.lock().expect("nothing panics under this lock"));
-            if !channels.is_empty() {
-                return channels;
+            let waiting = std::mem::take(&mut *self.waiting.lock().expect("nothing panics under this lock"));
+            if !waiting.is_empty() {
+                return waiting;
             }
             self.changed.notified().await;
         }

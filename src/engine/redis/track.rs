@@ -54,6 +54,10 @@ impl Track {
         }
     }
 
+    pub(super) fn is_at(&self, head: &Position) -> bool {
+        self.at.as_ref().is_none_or(|it| it == head)
+    }
+
     /// The link is another one: what it did not bring has to be asked for. None if there is nothing to compare.
     pub(super) fn compare(&mut self) -> Option<Position> {
         if self.held.is_some() {

@@ -24,7 +24,7 @@ pub(in crate::hub) struct Accounted {
 }
 
 impl Entry {
-    /// For one client alone: of no channel, in nobody's books.
+    /// Of no channel and in nobody's books.
     pub(super) fn alone(bytes: Bytes) -> Self {
         Self {
             serial: 0,
@@ -47,6 +47,12 @@ impl Entry {
 }
 
 impl Accounted {
+    /// Waiting, in the tallies of so many publications.
+    pub(in crate::hub) fn in_tallies(count: u32, tallies: &Tallies) -> Self {
+        tallies.iter().for_each(|it| it.queued());
+        Self { count, tallies: Some(tallies.clone()) }
+    }
+
     pub(super) fn flushed(&self, ledger: &Ledger) {
         ledger.flushed(self.count);
         if let Some(tallies) = &self.tallies {
@@ -57,7 +63,7 @@ impl Accounted {
     pub(super) fn dropped(&self, why: Loss, ledger: &Ledger) {
         ledger.dropped(why, self.count);
         if let Some(tallies) = &self.tallies {
-            tallies.iter().for_each(|it| it.dropped_later());
+            tallies.iter().for_each(|it| it.dropped(why));
         }
     }
 }

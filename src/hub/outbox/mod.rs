@@ -2,6 +2,9 @@
 //! it, under one short lock. A publication is written at once when nothing is waiting; only what the kernel refuses is
 //! queued, bounded in bytes. Control answers never wait behind data.
 
+mod alone;
+mod cursor;
+mod ending;
 mod entry;
 mod fetched;
 mod news;
@@ -24,11 +27,11 @@ use super::rules::WhenSlow;
 use super::run::Run;
 use super::trail::Trail;
 use super::wire::{Signal, Wire};
-use crate::channel::{ChannelName, ConnectionId, Epoch, now};
-use crate::protocol::{Close, Format, Reply};
+use crate::channel::{ChannelName, ConnectionId, Epoch};
+use crate::protocol::{Close, Format};
 pub(super) use entry::{Accounted, Entry};
 pub use fetched::Handed;
-pub use owner::Owner;
+pub use owner::{Owner, Proof};
 pub use seen::{Seen, Sent};
 
 /// What became of an offer.
@@ -117,7 +120,7 @@ impl Outbox {
     }
 
     /// Called by the shard: writes or keeps a run of one channel's publications.
-    pub(super) fn offer(&self, run: &mut Run, when_slow: WhenSlow) -> Offer {
+    pub(super) fn offer(&self, run: &Run, when_slow: WhenSlow) -> Offer {
         let mut inner = self.lock();
         if !inner.open {
             return Offer::Gone;
@@ -125,7 +128,6 @@ impl Outbox {
         if let Some(why) = inner.ending {
             return self.lose(&mut inner, &run.accounted(), why);
         }
-        run.prepare(inner.format, self.id);
         let bytes = run.bytes(inner.format, self.id);
         // What is fetched later gets its cursor then: the client does not stand there before.
         if !inner.is_clear() || !inner.can_write() {
@@ -139,26 +141,13 @@ impl Outbox {
     }
 
     /// Called by the connection's own task with a page of catch-up, which is never dropped: its pace is the socket's.
-    pub(super) fn catch_up(&self, run: &mut Run) {
+    pub(super) fn catch_up(&self, run: &Run) {
         let mut inner = self.lock();
         if inner.takes_data() {
-            run.prepare(inner.format, self.id);
             let entry = run.entry(run.bytes(inner.format, self.id).clone());
             self.ledger.expected(u64::from(entry.accounted.count));
             inner.push(entry);
         }
-    }
-
-    /// Called from anywhere: a message to this client alone. Whether there was room for it.
-    pub fn message(&self, encode: impl FnOnce(Format) -> Bytes) -> bool {
-        let mut inner = self.lock();
-        let bytes = encode(inner.format);
-        if !inner.takes_data() || inner.queued + bytes.len() > self.limit {
-            return false;
-        }
-        inner.push(Entry::alone(bytes));
-        inner.wake();
-        true
     }
 
     fn enqueue(&self, inner: &mut Inner, entry: Entry, when_slow: WhenSlow) -> Offer {
@@ -186,21 +175,6 @@ impl Outbox {
         inner.lost(why, accounted.count);
         accounted.dropped(why, &self.ledger);
         Offer::Dropped
-    }
-
-    /// Says something to this client alone, before any data that waits. From the connection's own task.
-    pub fn reply(&self, reply: &Reply) {
-        let mut inner = self.lock();
-        let bytes = match &inner.trail {
-            Some(trail) => inner.format.reply_at(reply, &trail.cursor()),
-            None => inner.format.reply(reply),
-        };
-        inner.push_control(bytes);
-    }
-
-    /// The same with bytes that are framed already: pings, heartbeats.
-    pub fn control(&self, bytes: Bytes) {
-        self.lock().push_control(bytes);
     }
 
     /// Asks the connection's task for something. From anywhere.
@@ -262,16 +236,6 @@ impl Outbox {
         }
     }
 
-    /// Notes how the connection is ended, by whichever side; the first word counts.
-    pub fn note_end(&self, close: &Close) {
-        self.lock().ends_with(close);
-    }
-
-    /// How the connection was ended. Nothing where it just broke off.
-    pub fn end(&self) -> Option<Close> {
-        self.lock().closing.as_deref().cloned()
-    }
-
     /// The end. The stream is dropped, so the descriptor closes at once; later offers find nobody.
     pub fn close(&self) {
         let mut inner = self.lock();
@@ -288,35 +252,6 @@ impl Outbox {
         drop(inner);
         drop(wire);
     }
-
-    /// Bytes that wait, control answers included.
-    pub fn backlog(&self) -> usize {
-        self.lock().backlog()
-    }
-
-    /// How its client is written to.
-    pub fn format(&self) -> Format {
-        self.lock().format
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.lock().open
-    }
-
-    /// An event stream that is to follow more than one channel gets its cursor apart from the shared frames.
-    pub fn follow_several(&self) {
-        let mut inner = self.lock();
-        if inner.format == Format::EventStream {
-            inner.format = Format::EventStreamMany;
-        }
-    }
-
-    /// Notes a position the client has without a publication: where a new channel starts.
-    pub fn note_position(&self, channel: &ChannelName, epoch: Epoch, seq: u64) {
-        if let Some(trail) = &mut self.lock().trail {
-            trail.advance(channel, epoch, seq);
-        }
-    }
 }
 
 impl Inner {
@@ -326,23 +261,6 @@ impl Inner {
 
     fn is_clear(&self) -> bool {
         !self.blocked && self.writing.is_empty() && self.control.is_empty() && self.queue.is_empty()
-    }
-
-    fn backlog(&self) -> usize {
-        self.queued + self.writing.len() + self.control.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    fn lost(&mut self, why: Loss, count: u32) {
-        self.losses.get_or_insert_default()[why as usize] += u64::from(count);
-    }
-
-    fn hear(&mut self) {
-        self.heard_at = u32::try_from(now() / 1000).unwrap_or(u32::MAX);
-    }
-
-    /// Remembers it for whoever looks: the first reason is the reason.
-    fn ends_with(&mut self, close: &Close) {
-        self.closing.get_or_insert_with(|| Box::new(close.clone()));
     }
 
     fn can_write(&self) -> bool {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Entry, Inner, Outbox};
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, Position};
 use crate::hub::ledger::{Ledger, Loss};
 use crate::protocol::{Format, Reply};
 
@@ -43,6 +43,18 @@ impl Outbox {
             trail.forget(channel);
         }
     }
+
+    /// Says, behind what waits already, that publications were lost and where the client's position goes on.
+    pub fn tell_gap(&self, channel: &ChannelName, at: &Position, reason: &'static str) {
+        let mut inner = self.lock();
+        if !inner.takes_data() {
+            return;
+        }
+        let gap = Reply::gap(channel.clone(), at.epoch, at.seq, at.id.clone(), reason);
+        let bytes = inner.format.reply(&gap);
+        inner.push(Entry { channel: Some(channel.clone()), epoch: at.epoch, seq: at.seq, ..Entry::alone(bytes) });
+        inner.wake();
+    }
 }
 
 impl Inner {
@@ -54,12 +66,12 @@ impl Inner {
         }
     }
 
-    /// `latest_only`: whatever older waits of this channel gives way.
+    /// `latest_only`: whatever older waits of this channel gives way. A gap stays: it may name a new epoch.
     pub(super) fn replace_older(&mut self, newest: &Entry, ledger: &Ledger) {
         let mut lost = 0;
         let Self { queue, queued, .. } = self;
         queue.retain(|entry| {
-            let stays = entry.channel != newest.channel;
+            let stays = entry.channel != newest.channel || entry.is_gap();
             if !stays {
                 *queued -= entry.bytes.len();
                 lost += entry.accounted.count;

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Outbox;
 use crate::channel::{Grant, now};
@@ -12,12 +13,25 @@ pub struct Owner {
     /// When it came, in milliseconds since the Unix epoch.
     pub since: u64,
     pub grants: Option<Arc<[Grant]>>,
+    pub proof: Proof,
+}
+
+/// By what a client was let in, as far as that can be taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Proof {
+    pub issued_at: Option<SystemTime>,
+    /// Its own name, if it has one.
+    pub id: Option<Arc<str>>,
 }
 
 impl Owner {
     /// Somebody who was let in just now.
     pub fn new(user: Option<Arc<str>>, ip: IpAddr, grants: Option<Arc<[Grant]>>) -> Self {
-        Self { user, ip, since: now(), grants }
+        Self { user, ip, since: now(), grants, proof: Proof::default() }
+    }
+
+    pub fn proven(self, proof: Proof) -> Self {
+        Self { proof, ..self }
     }
 }
 
@@ -32,7 +46,18 @@ impl Outbox {
     }
 
     pub(in crate::hub) fn belongs_to(&self, owner: Owner) {
-        self.lock().owner = Some(owner);
+        let mut inner = self.lock();
+        if let (Some(trail), Some(user)) = (&mut inner.trail, &owner.user) {
+            trail.belongs_to(user);
+        }
+        inner.owner = Some(owner);
+    }
+
+    /// By what its client is let in, from now on.
+    pub fn prove(&self, proof: Proof) {
+        if let Some(owner) = &mut self.lock().owner {
+            owner.proof = proof;
+        }
     }
 
     /// Its client may do other things from now on.

@@ -1,7 +1,9 @@
-//! What of an outbox can be seen from outside. Nothing here changes anything.
+//! What of an outbox can be seen from outside, and the notes that are taken for it.
 
-use super::Outbox;
-use crate::channel::ChannelName;
+use bytes::Bytes;
+
+use super::{Inner, Outbox};
+use crate::channel::{ChannelName, now};
 use crate::hub::ledger::Loss;
 use crate::protocol::{Close, Format};
 
@@ -45,6 +47,20 @@ impl Seen {
 }
 
 impl Outbox {
+    /// Bytes that wait, control answers included.
+    pub fn backlog(&self) -> usize {
+        self.lock().backlog()
+    }
+
+    /// How its client is written to.
+    pub fn format(&self) -> Format {
+        self.lock().format
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.lock().open
+    }
+
     pub fn seen(&self) -> Seen {
         let inner = self.lock();
         let dropped = inner.losses.as_deref().copied().unwrap_or_default();
@@ -68,5 +84,24 @@ impl Outbox {
             None => inner.written.as_ref().map_or(0, |it| it.count),
         };
         head.saturating_sub(u64::from(unwritten))
+    }
+}
+
+impl Inner {
+    pub(super) fn backlog(&self) -> usize {
+        self.queued + self.writing.len() + self.control.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    pub(super) fn lost(&mut self, why: Loss, count: u32) {
+        self.losses.get_or_insert_default()[why as usize] += u64::from(count);
+    }
+
+    pub(super) fn hear(&mut self) {
+        self.heard_at = u32::try_from(now() / 1000).unwrap_or(u32::MAX);
+    }
+
+    /// Remembers it for whoever looks: the first reason is the reason.
+    pub(super) fn ends_with(&mut self, close: &Close) {
+        self.closing.get_or_insert_with(|| Box::new(close.clone()));
     }
 }

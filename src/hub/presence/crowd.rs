@@ -102,7 +102,7 @@ impl Crowds {
         let mut state = self.lock();
         let Some(crowd) = state.crowds.get_mut(channel) else { return };
         let now = Instant::now();
-        if crowd.telling == Telling::Names && members > crowd.max_members {
+        if crowd.telling != Telling::Number && members > crowd.max_members {
             return self.grow(&mut state, channel, now);
         }
         if crowd.telling != Telling::Number {
@@ -203,6 +203,10 @@ impl Crowds {
     fn say_number(&self, channel: &ChannelName, members: Result<Members, Error>) {
         let mut state = self.lock();
         let Some(crowd) = state.crowds.get_mut(channel) else { return };
+        if crowd.telling == Telling::Names {
+            // Everybody left while the number was read, and these came since.
+            return;
+        }
         let now = Instant::now();
         let was = std::mem::replace(&mut crowd.telling, Telling::Number);
         crowd.last_told = Some(now);

@@ -101,7 +101,7 @@ impl Client {
         }));
         present.go_on();
         self.pause().await;
-        subscribed.subscription.go_live(subscribed.position.seq);
+        subscribed.subscription.go_live(subscribed.position);
         self.following = Some((present, subscribed.subscription));
     }
 
@@ -114,11 +114,19 @@ impl Client {
         }
     }
 
-    /// Takes what waits, hears it, and asks for the list where there was no room for the changes.
+    /// Takes what waits, hears it, and asks for the list where there was no room for the changes: after what waits, or
+    /// before it, as a reader that stalls does.
     async fn read(&mut self) {
+        if self.chance.as_mut().is_some_and(|it| it.bool()) {
+            self.list_again().await;
+        }
         for message in waiting(&self.outbox) {
             self.hear(&message);
         }
+        self.list_again().await;
+    }
+
+    async fn list_again(&mut self) {
         while let Some(signal) = self.outbox.take_signal() {
             assert!(matches!(signal, Signal::ListAgain(_)), "{signal:?}");
             self.wants_list = true;
@@ -243,7 +251,7 @@ async fn live_through(seed: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn what_every_client_believes_is_the_truth_once_it_is_quiet() {
-    for seed in 0..1000 {
+    for seed in 0..500 {
         live_through(seed).await;
     }
 }
@@ -277,6 +285,18 @@ async fn a_crowd_that_comes_at_once_is_counted_and_not_named() {
     crowd.truncate(10);
     settled(std::slice::from_mut(&mut first)).await;
     assert_eq!(first.belief, Belief::Everybody(truth(&hub).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_comes_on_other_nodes_is_counted_too() {
+    let hub = hub(1);
+    let mut ada = present(&hub, "ada", 2).await;
+    for at in 0..5 {
+        let remote = Member { user: format!("remote{at}").into(), info: None };
+        hub.presence.join(&channel("room"), ConnectionId(at), remote).await.unwrap();
+    }
+    settled(std::slice::from_mut(&mut ada)).await;
+    assert_eq!(ada.belief, Belief::Number(6));
 }
 
 #[tokio::test(start_paused = true)]

@@ -204,8 +204,8 @@ impl Socket {
             let step = match event {
                 Event::Signal(Signal::Close(close)) => Err(close),
                 Event::Signal(Signal::Reconnect { after }) => return End::SentAway { after },
-                Event::Signal(Signal::CatchUpAgain(channel)) => {
-                    self.waiting.push_front(Work::CatchUpAgain(channel));
+                Event::Signal(Signal::CatchUpAgain(hole)) => {
+                    self.waiting.push_front(Work::CatchUpAgain(hole));
                     Ok(())
                 }
                 Event::Signal(Signal::ListAgain(channel)) => {

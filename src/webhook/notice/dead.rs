@@ -111,6 +111,12 @@ impl Graveyard {
         self.dead.values().filter(is_meant).map(|it| it.letter.serial).collect()
     }
 
+    /// Those that speak of a user.
+    pub(super) fn about(&self, user: &str) -> Vec<u64> {
+        let is_about = |it: &&Dead| it.letter.user().as_deref() == Some(user);
+        self.dead.values().filter(is_about).map(|it| it.letter.serial).collect()
+    }
+
     pub(super) fn size_of(&self, serial: u64) -> usize {
         self.dead.get(&serial).map_or(0, |it| it.letter.size())
     }

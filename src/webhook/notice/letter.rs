@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,30 @@ pub(super) fn event_of(change: &Change) -> Event {
     }
 }
 
+/// What of a letter's body says whom it speaks of.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(borrow)]
+    user_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    connection: Option<Of<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Of<'a> {
+    #[serde(borrow)]
+    user_id: Option<Cow<'a, str>>,
+}
+
 impl Letter {
+    /// The user it speaks of, if any.
+    pub(super) fn user(&self) -> Option<Cow<'_, str>> {
+        let Body { user_id, connection } = serde_json::from_str(self.body.get()).ok()?;
+        user_id.or_else(|| connection.and_then(|it| it.user_id))
+    }
+
     /// Of a channel's change. Its order is that of the channel's name, which outlives any one count of `lane`.
     pub(super) fn of_change(change: &Change, node: &str, lane: &Lane) -> Self {
         let event = event_of(change);

@@ -27,6 +27,8 @@ struct Noted {
 /// RFC 6455 section 7.1.5: there was no close.
 const ABNORMAL: u16 = 1006;
 const NODE_LOST: &str = "node_lost";
+/// Claims and state together, in bytes: a hundred thousand sessions are on the shelf, and each change writes one anew.
+const MAX_NOTED: usize = 4 * 1024;
 
 pub(super) fn key(connection: &Connection) -> String {
     format!("{}.{:x}", connection.id, connection.generation)
@@ -35,7 +37,9 @@ pub(super) fn key(connection: &Connection) -> String {
 /// Key and record of a session.
 pub(super) fn note(connection: &Connection, lane: &Lane) -> (String, Vec<u8>) {
     let mut json = Vec::with_capacity(256);
-    connection.write(&mut Object::open(&mut json));
+    let larger = connection.claims.map_or(0, str::len) + connection.state.map_or(0, str::len) > MAX_NOTED;
+    let noted = if larger { Connection { claims: None, state: None, ..*connection } } else { *connection };
+    noted.write(&mut Object::open(&mut json));
     let json = String::from_utf8(json).expect("what is written from texts is text");
     let noted = Noted {
         lane: lane.id(),

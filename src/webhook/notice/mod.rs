@@ -69,7 +69,9 @@ pub struct Notices {
     /// Nothing is left to send.
     idle: Notify,
     metrics: Metrics,
+    /// Of tries that fail, and of notices given up: the one must not drown the other.
     complaints: Complaints,
+    obituaries: Complaints,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Notices {
             idle: Notify::new(),
             metrics: Metrics::register(registry),
             complaints: Complaints::default(),
+            obituaries: Complaints::default(),
         });
         metrics::collect(registry, &notices);
         notices
@@ -189,6 +192,18 @@ impl Notices {
         outcome
     }
 
+    /// Forgets dead letters that speak of a user, and how many there were. What still waits is on its way to the backend.
+    pub fn forget(&self, user: &str) -> usize {
+        let mut state = self.state();
+        let about = state.graveyard.about(user);
+        for serial in &about {
+            if let Some(letter) = state.graveyard.raise(*serial) {
+                self.records.remove(Shelf::DeadLetters, &letter.key());
+            }
+        }
+        about.len()
+    }
+
     /// The end of the node: what waits is sent now, grace or not, until nothing is left or the time is up. Answers how many
     /// are left; with a `data` folder the next process sends them.
     pub async fn flush(&self, deadline: Instant) -> usize {
@@ -251,7 +266,7 @@ impl Notices {
     fn bury(&self, state: &mut State, letter: Letter, tries: u32, reason: &str, settings: &NoticeSettings) {
         let (key, event) = (letter.key(), letter.event.name());
         self.metrics.dead(event);
-        if let Some(unsaid) = self.complaints.may_complain() {
+        if let Some(unsaid) = self.obituaries.may_complain() {
             error!(event, id = %letter.id, tries, reason, unsaid, "a notice was given up and is a dead letter now");
         }
         let dead = Dead::new(letter, tries, reason);
@@ -261,7 +276,7 @@ impl Notices {
         while let Some(oldest) = state.graveyard.make_room(settings.max_dead, settings.max_bytes) {
             self.records.remove(Shelf::DeadLetters, &oldest.key());
             self.metrics.forgotten.inc();
-            if let Some(unsaid) = self.complaints.may_complain() {
+            if let Some(unsaid) = self.obituaries.may_complain() {
                 error!(id = %oldest.id, unsaid, "too many dead letters, the oldest is forgotten");
             }
         }

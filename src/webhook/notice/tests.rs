@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::super::tests::settings as webhook_settings;
-use super::super::{Forwarded, Metrics as WebhookMetrics, Settings, Signing};
+use super::super::{BreakerSettings, Forwarded, Metrics as WebhookMetrics, Settings, Signing};
 use super::*;
 use crate::backend;
 use crate::channel::ConnectionId;

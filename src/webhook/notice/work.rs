@@ -40,8 +40,7 @@ impl Notices {
             while let Some(parcel) = self.next(&webhooks, attempts.len(), now) {
                 attempts.push(self.attempt(webhooks.clone(), parcel));
             }
-            let is_full = attempts.len() >= webhooks.notice_slots();
-            let wake = self.wake(&webhooks, is_full, now);
+            let wake = self.wake(&webhooks, attempts.len(), now);
             tokio::select! {
                 () = self.more.notified() => {}
                 () = changed => {}
@@ -92,27 +91,20 @@ impl Notices {
 
     /// The next parcel to send now, if there is a slot for it and the breaker lets it.
     fn next(&self, webhooks: &Webhooks, on_their_way: usize, now: Instant) -> Option<Parcel> {
-        let slots = match webhooks.breaker().standing() {
-            Standing::Closed => webhooks.notice_slots(),
-            // One alone finds out whether the backend is back.
-            Standing::Until(until) if until <= now => 1,
-            Standing::Until(_) | Standing::Probing => 0,
-        };
-        if on_their_way >= slots {
+        if on_their_way >= slots(webhooks, now) {
             return None;
         }
         self.state().queue.next(now, webhooks.notice_settings().batch)
     }
 
     /// When to look again, whatever happens.
-    fn wake(&self, webhooks: &Webhooks, is_full: bool, now: Instant) -> Option<Instant> {
+    fn wake(&self, webhooks: &Webhooks, on_their_way: usize, now: Instant) -> Option<Instant> {
         let state = self.state();
         let due = state.queue.due(now).and_then(|due| match webhooks.breaker().standing() {
-            // A slot that comes free wakes by itself.
-            Standing::Closed if is_full => None,
-            Standing::Closed => Some(due),
-            Standing::Until(until) => Some(due.max(until).min(now + LOOK_AGAIN)),
+            Standing::Until(until) if until > now => Some(due.max(until).min(now + LOOK_AGAIN)),
             Standing::Probing => Some(now + LOOK_AGAIN),
+            // Whatever is on its way wakes when it is through. Until then there would be nothing to do but spin.
+            Standing::Closed | Standing::Until(_) => (on_their_way < slots(webhooks, now)).then_some(due),
         });
         [due, state.grace.due()].into_iter().flatten().min()
     }
@@ -154,5 +146,15 @@ impl Notices {
         for letter in parcel.letters {
             self.bury(&mut state, letter, parcel.tries, &why, settings);
         }
+    }
+}
+
+/// Requests that may be on their way now.
+fn slots(webhooks: &Webhooks, now: Instant) -> usize {
+    match webhooks.breaker().standing() {
+        Standing::Closed => webhooks.notice_slots(),
+        // One alone finds out whether the backend is back.
+        Standing::Until(until) if until <= now => 1,
+        Standing::Until(_) | Standing::Probing => 0,
     }
 }

@@ -143,3 +143,27 @@ async fn where_too_many_wait_the_next_is_told_to_come_back_at_once() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(webhooks.metrics.waiting.get(), 64);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_many_connections_waits_for_itself() {
+    let backend = FakeBackend::slow();
+    let webhooks = backend.webhooks(Settings { max_in_flight: 1, ..settings() });
+    let forwarded = Forwarded::default();
+    let ask = |user: &'static str| {
+        let connection = Connection { user: Some(user), ..connection(&forwarded) };
+        tokio::spawn(webhooks.ask(&connection, &mut Lane::new(), &Question::Refresh))
+    };
+    let mut asking: Vec<_> = (0..10).map(|_| ask("greedy")).collect();
+    while webhooks.metrics.waiting.get() < 9 {
+        tokio::task::yield_now().await;
+    }
+    asking.push(ask("modest"));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        backend.0.go.notify_one();
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let bodies: Vec<Value> = backend.asked().iter().map(|it| serde_json::from_slice(it.body()).unwrap()).collect();
+    let users: Vec<_> = bodies.iter().map(|it| it["connection"]["userId"].as_str().unwrap()).collect();
+    assert_eq!(users, ["greedy", "greedy", "modest", "greedy"]);
+}

@@ -85,9 +85,12 @@ fn a_verdict_revises_who_the_client_is_only_where_it_says_so() {
     let mut identity = token.clone();
     parse(r#"{"data":1}"#).unwrap().revise(&mut identity);
     assert_eq!(identity, token);
-    parse(r#"{"userId":"7","claims":{},"channels":["a"],"expiresAt":1}"#).unwrap().revise(&mut identity);
+    parse(r#"{"userId":"7","claims":{},"info":{"name":"Ada"},"channels":["a"],"expiresAt":1}"#)
+        .unwrap()
+        .revise(&mut identity);
     assert_eq!((identity.user.as_deref(), identity.claims.as_deref()), (Some("7"), Some("{}")));
     assert_eq!((identity.expires_at, identity.jti), (Some(UNIX_EPOCH + Duration::from_secs(1)), token.jti));
+    assert_eq!(identity.info.as_deref(), Some(r#"{"name":"Ada"}"#));
     assert!(identity.grants.may_subscribe(&ChannelName::parse("a").unwrap(), None));
 }
 
@@ -149,6 +152,7 @@ fn one_wrong_field_spoils_the_whole_reply_and_is_named() {
         assert_eq!(field(body), name, "{body}");
     }
     assert_eq!(field(&format!(r#"{{"data":"{}"}}"#, "x".repeat(63))), "data");
+    assert_eq!(field(&format!(r#"{{"info":"{}"}}"#, "x".repeat(1023))), "info");
     assert_eq!(field(&format!(r#"{{"reply":"{}"}}"#, "x".repeat(63))), "reply");
     assert_eq!(field(&format!(r#"{{"push":[{{"channel":"a","data":"{}"}}]}}"#, "x".repeat(63))), "push[0].data");
     assert_eq!(

@@ -106,3 +106,17 @@ async fn dead_letters_survive_and_records_nobody_can_read_are_left_out() {
     assert_eq!(next.backend.bodies().len(), 1);
     assert_eq!(next.records.0.lock().unwrap().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_noted_of_a_session_is_small() {
+    let bench = Bench::start();
+    let large = format!(r#"{{"note":"{}"}}"#, "x".repeat(8000));
+    Client::new(1).show(|connection, lane| {
+        bench.notices.note(&Connection { state: Some(&large), ..*connection }, lane);
+    });
+    assert!(bench.records.all(Shelf::Sessions)[0].1.len() < 1000);
+    let next = Bench::over(bench.kill(), settings());
+    pass(MOMENT).await;
+    let told = &next.backend.bodies()[0];
+    assert_eq!((told["reason"].as_str(), told["connection"]["state"].to_string()), (Some("node_lost"), "{}".into()));
+}

@@ -78,6 +78,8 @@ async fn while_the_breaker_is_open_notices_wait_and_one_finds_out_when_it_is_ove
     pass(Duration::from_secs(20)).await;
     let probes = bench.backend.requests().len();
     assert!((3..=5).contains(&probes), "one every five seconds, not {probes}");
+    let held = r#"webhook_duration_seconds_count{event="disconnect",outcome="open"} 15"#;
+    assert!(bench.metric(held), "those in the other slots when it opened, and none runs against it later");
     bench.backend.always(Take::Status(200));
     pass(Duration::from_secs(40)).await;
     let told: HashSet<_> = bench.backend.bodies().iter().map(|it| it["id"].to_string()).collect();
@@ -98,4 +100,17 @@ async fn a_webhook_url_that_comes_with_a_reload_gets_what_waits() {
     bench.reload(settings());
     pass(Duration::from_secs(2)).await;
     assert_eq!(bench.backend.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_while_the_breaker_may_be_tried_keeps_nobody_busy() {
+    let mut settings = settings();
+    settings.breaker = BreakerSettings { failures: 1, open: Duration::from_secs(1) };
+    let bench = Bench::with(settings);
+    bench.backend.then([Take::Hang, Take::Refuse]);
+    (0..3).for_each(|id| Client::new(id).goes(&bench));
+    // A loop that spins would never let the clock go on.
+    pass(Duration::from_secs(20)).await;
+    let told: HashSet<_> = bench.backend.bodies().iter().map(|it| it["id"].to_string()).collect();
+    assert_eq!((told.len(), bench.records.count(Shelf::Notices)), (3, 0));
 }

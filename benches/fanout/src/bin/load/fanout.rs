@@ -29,16 +29,21 @@ pub struct Report {
     out_of_order: u64,
     closed: usize,
     resident_bytes: u64,
+    /// Deliveries by which the server's books do not add up to what was published.
+    books_off: u64,
+    /// Deliveries that a client was too slow for.
+    dropped_slow: u64,
 }
 
 pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Result<Report> {
     crowd.grow_to(arguments.subscribers)?;
+    crowd.stall(arguments.stalled)?;
     crowd.warm_up(arguments.size)?;
 
     let (server_before, client_before, start) = (cpu_time(arguments.pid)?, cpu_time(process::id())?, Instant::now());
     let sent_at = match arguments.mode {
         Mode::Latency => at_a_fixed_rate(&mut crowd, arguments)?,
-        Mode::Closed | Mode::Idle => one_after_the_other(&mut crowd, arguments)?,
+        Mode::Closed | Mode::Idle | Mode::Return => one_after_the_other(&mut crowd, arguments)?,
     };
     let missing = crowd.settle()?;
     let elapsed = start.elapsed().as_secs_f64();
@@ -51,6 +56,7 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
     let deliveries = (messages * arguments.subscribers as u64) as f64;
     let bytes = crowd.tallies().map(|tally| tally.bytes).max().unwrap_or(0);
     let latencies = sorted_latencies(&crowd, &sent_at);
+    let books = crate::HeldBooks::of(arguments)?;
     Ok(Report {
         cell,
         messages,
@@ -66,6 +72,8 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
         out_of_order: crowd.tallies().map(|tally| tally.out_of_order).sum(),
         closed: crowd.closed,
         resident_bytes: resident_bytes(arguments.pid)?,
+        books_off: books.off_from(crowd.sent(), arguments.subscribers + arguments.stalled),
+        dropped_slow: books.slow(),
     })
 }
 

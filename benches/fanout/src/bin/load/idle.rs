@@ -25,6 +25,8 @@ pub struct Report {
     cpu_microseconds_per_connect: f64,
     lost: u64,
     closed: usize,
+    /// Deliveries by which the server's books do not add up to what was published.
+    books_off: u64,
 }
 
 pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Result<Report> {
@@ -52,5 +54,6 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
         cpu_microseconds_per_connect: cpu.as_micros() as f64 / all as f64,
         lost,
         closed: crowd.closed,
+        books_off: crate::HeldBooks::of(arguments)?.off_from(crowd.sent(), FIRST_CONNECTIONS + all),
     })
 }

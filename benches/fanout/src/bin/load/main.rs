@@ -1,11 +1,13 @@
 //! The load client: opens subscribers, publishes through the API, and prints one JSON line with what it measured.
 
+mod comeback;
 mod fanout;
 mod idle;
 
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use outrigger_fanout::books::Books;
 use outrigger_fanout::crowd::Crowd;
 use outrigger_fanout::publisher::Publisher;
 use outrigger_fanout::target::Target;
@@ -53,6 +55,15 @@ struct Arguments {
     /// POSTs per second in the latency mode
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
+    /// Connections more that follow the channel and never read
+    #[arg(long, default_value_t = 0)]
+    stalled: usize,
+    /// Messages that clients have missed in the return mode
+    #[arg(long, default_value_t = 100)]
+    missed: u64,
+    /// The server keeps books, to be held against what was published
+    #[arg(long)]
+    books: bool,
     /// Who is measured, for the table
     #[arg(long, default_value = "server")]
     label: String,
@@ -70,6 +81,8 @@ enum Mode {
     Latency,
     /// Only hold the connections
     Idle,
+    /// Everybody asks for what was missed
+    Return,
 }
 
 /// What every line says about its run.
@@ -94,7 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         token: arguments.token.clone(),
         channel: arguments.channel.clone(),
     };
-    let crowd = Crowd::new(target, Publisher::connect(arguments.api, &arguments.key)?)?;
+    let open = |target| Crowd::new(target, Publisher::connect(arguments.api, &arguments.key)?);
     let cell = Cell {
         label: arguments.label.clone(),
         repetition: arguments.repetition,
@@ -106,9 +119,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         size: arguments.size,
     };
     let line = match arguments.mode {
-        Mode::Idle => serde_json::to_string(&idle::measure(crowd, &arguments, cell)?)?,
-        Mode::Closed | Mode::Latency => serde_json::to_string(&fanout::measure(crowd, &arguments, cell)?)?,
+        Mode::Idle => serde_json::to_string(&idle::measure(open(target)?, &arguments, cell)?)?,
+        Mode::Return => serde_json::to_string(&comeback::measure(&target, &arguments, cell)?)?,
+        Mode::Closed | Mode::Latency => serde_json::to_string(&fanout::measure(open(target)?, &arguments, cell)?)?,
     };
     println!("{line}");
     Ok(())
+}
+
+/// The server's books at the end, if it keeps any.
+struct HeldBooks(Option<Books>);
+
+impl HeldBooks {
+    fn of(arguments: &Arguments) -> std::io::Result<HeldBooks> {
+        if !arguments.books {
+            return Ok(HeldBooks(None));
+        }
+        let mut books = Books::settled(arguments.api, &arguments.key)?;
+        if arguments.stalled > 0 {
+            // What waits for those who never read is accounted for where it is.
+            books.flushed += std::mem::take(&mut books.queued);
+        }
+        Ok(HeldBooks(Some(books)))
+    }
+
+    /// Every message was owed to everybody: what the books say otherwise.
+    fn off_from(&self, messages: u64, followers: usize) -> u64 {
+        self.0.map_or(0, |books| books.off_from(messages * followers as u64))
+    }
+
+    fn slow(&self) -> u64 {
+        self.0.map_or(0, |books| books.slow)
+    }
 }

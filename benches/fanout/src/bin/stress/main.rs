@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mio::{Events, Interest, Poll, Token};
+use outrigger_fanout::books::Books;
 use outrigger_fanout::crowd::data;
 use outrigger_fanout::publisher::Publisher;
 use outrigger_fanout::target::Target;
@@ -56,7 +57,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
     let mut stress = Stress::open(&arguments)?;
     let stalled = stress.run(&arguments).err().map(|error| error.to_string());
-    Ok(stress.report(&arguments, stalled))
+    let books = Books::settled(arguments.api, &arguments.key)?;
+    Ok(stress.report(&arguments, stalled, books))
 }
 
 struct Stress {
@@ -154,7 +156,7 @@ impl Stress {
         Ok(has_progress)
     }
 
-    fn report(&self, arguments: &Arguments, stalled: Option<String>) -> ExitCode {
+    fn report(&self, arguments: &Arguments, stalled: Option<String>, books: Books) -> ExitCode {
         let mut by_habit: BTreeMap<String, (usize, u64)> = BTreeMap::new();
         for reader in &self.readers {
             let (readers, messages) = by_habit.entry(format!("{:?}", reader.habit)).or_default();
@@ -168,9 +170,12 @@ impl Stress {
             "transport": arguments.transport, "tls": arguments.tls, "sent": self.sent,
             "readers_and_messages_by_habit": by_habit, "gaps": gaps, "behind": behind,
             "faults": faults.len(), "first_faults": faults.iter().take(5).collect::<Vec<_>>(), "stalled": stalled,
+            "books": books,
         });
         println!("{line}");
-        let is_right = faults.is_empty() && gaps == 0 && behind == 0 && line["stalled"].is_null();
+        // Whoever hops leaves something unwritten behind; nobody may have been dropped for being slow.
+        let is_balanced = books.off_from(books.expected) == 0 && books.slow == 0;
+        let is_right = faults.is_empty() && gaps == 0 && behind == 0 && line["stalled"].is_null() && is_balanced;
         if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
