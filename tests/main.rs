@@ -15,6 +15,7 @@ mod proxy;
 mod proxy_failures;
 mod push;
 mod recovery;
+mod redis_costs;
 mod redis_faults;
 mod redis_moves;
 mod redis_nodes;

@@ -35,8 +35,8 @@ pub(super) fn open(
         if let Some(redis) = redis {
             // The folder keeps what is this node's own: notices and whom they are about.
             let nobody = Arc::new(Nobody);
-            opened.folder = store.map(|it| Disk::start(it, settings, metrics, nobody)).transpose()?;
-            let shared = Redis::open(&redis, settings, deliver, work);
+            opened.folder = store.map(|it| Disk::start(it, settings, metrics.clone(), nobody)).transpose()?;
+            let shared = Redis::open(&redis, settings, metrics, deliver, work);
             opened.shared = Some((shared.clone(), redis.connect_timeout));
             return Ok::<Arc<dyn engine::Broker>, OpenError>(shared);
         }

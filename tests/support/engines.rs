@@ -102,7 +102,7 @@ pub fn redis_at(url: &str) -> RedisSettings {
 pub async fn redis_node(redis: &RedisSettings, settings: engine::Settings) -> Node {
     let heard = Arc::new(Heard::default());
     let mut work = JoinSet::new();
-    let broker = Redis::open(redis, settings, heard.clone(), &mut work);
+    let broker = Redis::open(redis, settings, engine::Metrics::default(), heard.clone(), &mut work);
     let node = Node { broker, heard, _work: work };
     node.heard.until("the engine is in reach", |it| it.contains(&Event::Reach(true))).await;
     node.heard.forget();

@@ -28,7 +28,7 @@ pub(super) async fn fly(core: Arc<Core>, server: Arc<Server>) {
         let began = Instant::now();
         let is_back = round(&core, &server, &name, number).await;
         if is_back {
-            core.reach.round_took(began.elapsed());
+            core.metrics.round_trip.set(began.elapsed().as_secs_f64());
         }
         if server.is_up.send_replace(is_back) != is_back {
             match is_back {

@@ -39,6 +39,7 @@ pub(super) async fn follow(core: Arc<Core>, server: Arc<Server>) {
         let why = match server.open(&core.dialer).await {
             Ok(socket) => {
                 server.connected("publications");
+                core.metrics.connects.inc();
                 pause = Pause::default();
                 let mut ear = Ear::new(&core, &server, canary.clone());
                 tokio::select! {
@@ -241,7 +242,7 @@ impl<'a> Ear<'a> {
     async fn carry_out(&mut self, todo: Option<Todo>) {
         let Some(Todo { channel, serial, step }) = todo else { return };
         if let Some((from, why)) = step.gap {
-            self.core.reach.lost();
+            self.core.metrics.gaps.inc();
             self.core.deliver.gap(&channel, from, why);
         }
         for publication in step.deliver {

@@ -21,7 +21,6 @@ mod socket;
 mod track;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -31,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{BoxFuture, Broker, Deliver, Erased, Error, Page, Receipt};
+use super::{BoxFuture, Broker, Deliver, Erased, Error, Metrics, Page, Receipt};
 use crate::channel::{ChannelName, Draft, Epoch, Position, Retention};
 use find::Finder;
 use following::Following;
@@ -66,15 +65,9 @@ struct Core {
     /// Topics live on slots, as keys do.
     is_sharded: bool,
     slots_moved: Notify,
-    reach: Reach,
-}
-
-/// Whether the engine is in reach, as it was last told, and what is counted about it.
-#[derive(Default)]
-struct Reach {
+    /// Whether the engine is in reach, as it was last told.
     told: watch::Sender<bool>,
-    losses: AtomicU64,
-    round_micros: AtomicU64,
+    metrics: Metrics,
 }
 
 impl Redis {
@@ -82,6 +75,7 @@ impl Redis {
     pub fn open(
         settings: &Settings,
         engine: super::Settings,
+        metrics: Metrics,
         deliver: Arc<dyn Deliver>,
         work: &mut JoinSet<()>,
     ) -> Arc<Self> {
@@ -104,10 +98,12 @@ impl Redis {
             table_changed: watch::Sender::new(0),
             is_sharded: matches!(settings.shape, Shape::Cluster),
             slots_moved: Notify::new(),
-            reach: Reach::default(),
+            told: watch::Sender::new(false),
+            metrics,
             dialer,
         });
         // Until a canary says otherwise.
+        core.metrics.in_reach.set(0);
         core.deliver.reach(false);
         match finder(settings, &core.dialer) {
             None => drop(work.spawn(cluster::keep(core.clone(), settings.places.clone()))),
@@ -121,7 +117,7 @@ impl Redis {
 
     /// Resolves once Redis is in reach.
     pub async fn reached(&self) {
-        let mut reach = self.core.reach.told.subscribe();
+        let mut reach = self.core.told.subscribe();
         // The sender lives as long as the engine.
         let _ = reach.wait_for(|it| *it).await;
     }
@@ -171,13 +167,23 @@ impl Core {
             Value::Refusal(why) if why.starts_with("NOSCRIPT") => self.route(channel, call.by_text()).await?,
             other => (server, other),
         };
-        accept(&server, answer)
+        self.accept(&server, answer)
     }
 
     /// Asks the server that has the channel.
     async fn ask(&self, channel: &ChannelName, command: Bytes) -> Result<Value, Error> {
         let (server, answer) = self.route(channel, command).await?;
-        accept(&server, answer)
+        self.accept(&server, answer)
+    }
+
+    fn accept(&self, server: &Server, answer: Value) -> Result<Value, Error> {
+        let Value::Refusal(why) = answer else { return Ok(answer) };
+        self.metrics.refusals.inc();
+        warn!(server = %server.finder, why, "Redis refused");
+        match NOTHING_DONE.iter().any(|it| why.starts_with(it)) {
+            true => Err(Error::Unavailable),
+            false => Err(Error::Unknown),
+        }
     }
 
     /// Asks the server that has the channel, wherever its slot moves meanwhile. A server that says where to go instead has
@@ -209,11 +215,12 @@ impl Core {
 
     /// Tells the node when the first server goes out of reach or the last one comes back.
     fn reach_changed(&self) {
-        self.reach.told.send_if_modified(|told| {
+        self.told.send_if_modified(|told| {
             let is_in_reach = self.is_in_reach();
             let has_changed = std::mem::replace(told, is_in_reach) != is_in_reach;
             if has_changed {
                 // Under the channel's lock: told in the order it happens.
+                self.metrics.in_reach.set(i64::from(is_in_reach));
                 self.deliver.reach(is_in_reach);
             }
             has_changed
@@ -223,16 +230,6 @@ impl Core {
     fn is_in_reach(&self) -> bool {
         let servers = self.servers();
         !servers.is_empty() && servers.iter().all(|it| it.is_up())
-    }
-}
-
-impl Reach {
-    fn lost(&self) {
-        self.losses.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn round_took(&self, time: Duration) {
-        self.round_micros.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -259,15 +256,6 @@ const NOTHING_DONE: [&str; 12] = [
     "ASK",
     "TRYAGAIN",
 ];
-
-fn accept(server: &Server, answer: Value) -> Result<Value, Error> {
-    let Value::Refusal(why) = answer else { return Ok(answer) };
-    warn!(server = %server.finder, why, "Redis refused");
-    match NOTHING_DONE.iter().any(|it| why.starts_with(it)) {
-        true => Err(Error::Unavailable),
-        false => Err(Error::Unknown),
-    }
-}
 
 impl Redis {
     async fn publish_now(&self, draft: Draft, retention: Retention) -> Result<Receipt, Error> {

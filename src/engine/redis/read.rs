@@ -164,7 +164,7 @@ impl Core {
             let mut cursor = "0".to_owned();
             loop {
                 let words = [b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", b"1000"];
-                let answer = super::accept(&server, server.link.ask(resp::command(&words)).await?)?;
+                let answer = self.accept(&server, server.link.ask(resp::command(&words)).await?)?;
                 let answer = answer.list().unwrap_or_default();
                 let [next, Value::List(keys)] = &answer[..] else { return Err(Error::Unknown) };
                 for key in keys {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -33,8 +33,6 @@ pub(super) struct Server {
     /// A link ended: the canary need not wait for its time.
     pub(super) doubted: Notify,
     pub(super) errands: Errands,
-    /// Links that were made, for whoever counts.
-    pub(super) connects: AtomicU64,
 }
 
 /// What the link that publications come over is to see to.
@@ -65,7 +63,6 @@ impl Server {
             given_up: Notify::new(),
             doubted: Notify::new(),
             errands: Errands::default(),
-            connects: AtomicU64::new(0),
         };
         (Arc::new(server), exchange)
     }
@@ -99,7 +96,6 @@ impl Server {
     }
 
     pub(super) fn connected(&self, what: &'static str) {
-        self.connects.fetch_add(1, Ordering::Relaxed);
         info!(server = %self.finder, link = what, "connected to Redis");
     }
 
