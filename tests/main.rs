@@ -11,6 +11,7 @@ mod notices;
 mod operate;
 mod poll;
 mod presence;
+mod presence_contract;
 mod proxy;
 mod proxy_failures;
 mod push;

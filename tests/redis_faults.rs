@@ -207,3 +207,32 @@ async fn a_publication_waits_for_its_answer_no_longer_than_its_time() {
     assert!(outcomes.iter().all(Result::is_err));
     assert!(outcomes.contains(&Err(Error::Unknown)), "some had left");
 }
+
+#[tokio::test]
+async fn servers_are_spoken_to_through_tls_if_their_certificate_holds() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let cert = file("cert.pem", certified.cert.pem());
+    let key = file("key.pem", certified.signing_key.serialize_pem());
+    let port = crate::support::service::free_port().to_string();
+    let options = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert];
+    let _redis = RedisServer::with(&[&options[..], &["--tls-auth-clients", "no"]].concat()).await;
+    let mut settings = redis_at(&format!("rediss://localhost:{port}"));
+    settings.tls = outrigger::engine::redis::trust(Some(cert.as_ref())).unwrap();
+    let node = redis_node(&settings, SETTINGS).await;
+    node.follow("a").await;
+    node.publish("a").await;
+    node.heard.hears("a", [1]).await;
+    // Nobody vouches for this name.
+    let mut stranger = redis_at(&format!("rediss://127.0.0.1:{port}"));
+    stranger.tls = settings.tls;
+    let heard = std::sync::Arc::new(crate::support::engines::Heard::default());
+    let mut work = tokio::task::JoinSet::new();
+    let redis = outrigger::engine::Redis::open(&stranger, SETTINGS, Default::default(), heard, &mut work);
+    assert!(tokio::time::timeout(Duration::from_secs(1), redis.reached()).await.is_err());
+}

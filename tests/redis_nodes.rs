@@ -125,3 +125,21 @@ async fn a_node_starts_without_its_engine_and_takes_up_work_when_that_comes() {
     push(&app, json!({ "channel": "public.a", "data": 1 })).await;
     client.expect_push("public.a", 1).await;
 }
+
+#[tokio::test]
+async fn who_is_there_is_one_list_for_clients_of_all_nodes() {
+    const ROOMS: &str = "channels: [ { match: 'room.*', subscribe: public, presence: true } ]";
+    let redis = RedisServer::start().await;
+    let engine = format!("{ROOMS}\nengine: {{ redis: {{ url: '{}', lease: 4s }} }}", redis.url());
+    let (first, second) = (TestApp::with(&engine).await, TestApp::with(&engine).await);
+    let mut ada = first.client("ada", &[]).await;
+    ada.subscribe("room.5").await;
+    assert_eq!(ada.expect("joined").await["userId"], "ada");
+    let mut bob = second.client("bob", &[]).await;
+    let members = &bob.subscribe("room.5").await["members"];
+    assert_eq!((&members[0]["userId"], &members[1]["userId"]), (&json!("ada"), &json!("bob")));
+    assert_eq!(ada.expect("joined").await["userId"], "bob");
+    assert_eq!(bob.expect("joined").await["userId"], "bob");
+    drop(ada);
+    assert_eq!(bob.expect("left").await["userId"], "ada");
+}

@@ -27,6 +27,7 @@ pub(super) fn settings(config: &Config) -> Result<Option<Settings>, CannotBuild>
         prefix: redis.prefix.clone(),
         connect_timeout: redis.connect_timeout.0,
         timeout: redis.timeout.0,
+        lease: redis.lease.0,
     }))
 }
 

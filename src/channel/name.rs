@@ -45,6 +45,12 @@ fn is_forbidden(it: char) -> bool {
     it.is_whitespace() || it.is_control() || matches!(it, '*' | '{' | '}' | ',' | '"')
 }
 
+impl AsRef<str> for ChannelName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Looked up by its text alone: the derived hash and order are those of the text.
 impl Borrow<str> for ChannelName {
     fn borrow(&self) -> &str {

@@ -94,6 +94,11 @@ pub trait Broker: Send + Sync {
         true
     }
 
+    /// Who is where, for an engine that nodes share; without one a node knows its own members alone.
+    fn presence(&self) -> Option<Arc<dyn Presence>> {
+        None
+    }
+
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }

@@ -84,6 +84,7 @@ impl Deliver for FanOut {
     }
 
     fn returned(&self) {
+        self.crowds.missed();
         self.returned.notify_one();
     }
 

@@ -141,7 +141,7 @@ impl Hub {
         let directory = Arc::<Directory>::default();
         work.spawn(reach::tell(fan_out.reach.subscribe(), directory.clone()));
         let broker = engine(fan_out.clone(), &mut work)?;
-        let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
+        let presence = broker.presence().unwrap_or_else(|| Arc::new(MemoryPresence::new(fan_out.clone())));
         work.spawn(crowds.work(presence.clone()));
         let (leaving, left) = mpsc::unbounded_channel();
         work.spawn(presence::see_through(left));

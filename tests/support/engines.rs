@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::channel::{ChannelName, Data, Draft, Epoch, Position, Publication, Retention};
+use outrigger::channel::{
+    Change, ChannelName, ConnectionId, Data, Draft, Epoch, Member, Position, Publication, Retention,
+};
 use outrigger::engine::redis::{Redis, Settings as RedisSettings, Shape};
-use outrigger::engine::{self, BoxFuture, Broker, Deliver, Gap, Memory, Page, Receipt};
+use outrigger::engine::{self, BoxFuture, Broker, Deliver, Gap, Memory, MemoryPresence, Page, Presence, Receipt};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -48,7 +50,8 @@ impl Installation for InMemory {
         let mut work = JoinSet::new();
         let memory = Arc::new(Memory::new(settings, heard.clone()));
         work.spawn(memory.clone().sweep());
-        Node { broker: memory, heard, _work: work }
+        let presence = Arc::new(MemoryPresence::new(heard.clone()));
+        Node { broker: memory, presence, heard, _work: work }
     }
 }
 
@@ -95,6 +98,7 @@ pub fn redis_at(url: &str) -> RedisSettings {
         prefix: "outrigger".into(),
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(2),
+        lease: Duration::from_secs(2),
     }
 }
 
@@ -103,7 +107,8 @@ pub async fn redis_node(redis: &RedisSettings, settings: engine::Settings) -> No
     let heard = Arc::new(Heard::default());
     let mut work = JoinSet::new();
     let broker = Redis::open(redis, settings, engine::Metrics::default(), heard.clone(), &mut work);
-    let node = Node { broker, heard, _work: work };
+    let presence = broker.presence().expect("nodes share their members over Redis");
+    let node = Node { broker, presence, heard, _work: work };
     node.heard.until("the engine is in reach", |it| it.contains(&Event::Reach(true))).await;
     node.heard.forget();
     node
@@ -112,6 +117,7 @@ pub async fn redis_node(redis: &RedisSettings, settings: engine::Settings) -> No
 /// One node over an engine.
 pub struct Node {
     pub broker: Arc<dyn Broker>,
+    pub presence: Arc<dyn Presence>,
     pub heard: Arc<Heard>,
     _work: JoinSet<()>,
 }
@@ -122,6 +128,9 @@ pub enum Event {
     Publication { channel: String, seq: u64, id: String },
     Gap { channel: String, epoch: Epoch, seq: u64, why: Gap },
     Reach(bool),
+    Joined { channel: String, user: String, members: usize },
+    Left { channel: String, user: String, members: usize },
+    Caused(Change),
 }
 
 /// Keeps all of it.
@@ -150,6 +159,18 @@ impl Deliver for Heard {
 
     fn gap(&self, channel: &ChannelName, from: Position, why: Gap) {
         self.add(Event::Gap { channel: channel.to_string(), epoch: from.epoch, seq: from.seq, why });
+    }
+
+    fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.add(Event::Joined { channel: channel.to_string(), user: member.user.to_string(), members });
+    }
+
+    fn left(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
+        self.add(Event::Left { channel: channel.to_string(), user: member.user.to_string(), members });
+    }
+
+    fn caused(&self, change: Change) {
+        self.add(Event::Caused(change));
     }
 
     fn reach(&self, is_in_reach: bool) {
@@ -249,6 +270,26 @@ impl Node {
 
     pub async fn since(&self, channel: &str, since: &Position) -> Page {
         self.page(channel, Some(since.clone()), KEEP).await
+    }
+
+    pub async fn join(&self, channel: &str, connection: u128, user: &str, info: Option<&str>) {
+        let member = Member { user: user.into(), info: info.map(Arc::from) };
+        soon("the join", self.presence.join(&name(channel), ConnectionId(connection), member)).await.unwrap();
+    }
+
+    pub async fn leave(&self, channel: &str, connection: u128) {
+        soon("the leave", self.presence.leave(&name(channel), ConnectionId(connection))).await.unwrap();
+    }
+
+    /// Who is there, in words: `ada=1` with her info.
+    pub async fn roll(&self, channel: &str) -> Vec<String> {
+        let members = soon("the list", self.presence.members(&name(channel), 100)).await.unwrap();
+        assert_eq!(members.total, members.members.len());
+        let word = |it: &Arc<Member>| match &it.info {
+            Some(info) => format!("{}={info}", it.user),
+            None => it.user.to_string(),
+        };
+        members.members.iter().map(word).collect()
     }
 
     pub async fn newest(&self, channel: &str, limit: usize) -> Page {

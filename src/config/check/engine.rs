@@ -68,4 +68,8 @@ fn waiting_for_redis_has_an_end(config: &Config, complaints: &mut Complaints) {
             complaints.error(key, "this must be longer than zero");
         }
     }
+    if redis.lease.0 < redis.timeout.0 * 2 {
+        let message = format!("a lease of {} is over before a node can renew it within {}", redis.lease, redis.timeout);
+        complaints.error("engine.redis.lease", message);
+    }
 }

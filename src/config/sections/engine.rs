@@ -67,6 +67,8 @@ pub struct Redis {
     /// For one operation. A publication without an answer by then is unknown; a canary that is not back by then means that
     /// Redis is out of reach.
     pub timeout: Duration,
+    /// A node that is not heard of for this long is dead: its members leave.
+    pub lease: Duration,
 }
 
 impl Default for Redis {
@@ -81,6 +83,7 @@ impl Default for Redis {
             prefix: "outrigger".into(),
             connect_timeout: seconds(5),
             timeout: seconds(2),
+            lease: seconds(10),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -13,6 +14,7 @@ use super::Core;
 use super::resp::Value;
 use super::script::{self, Call};
 use super::server::Server;
+use crate::engine::Error;
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,9 +38,6 @@ pub(super) async fn fly(core: Arc<Core>, server: Arc<Server>) {
                 false => warn!(server = %server.finder, "Redis is out of reach: nothing is published meanwhile"),
             }
             core.reach_changed();
-            if is_back {
-                core.deliver.returned();
-            }
         }
         let pause = if is_back { EVERY } else { AGAIN };
         tokio::select! {
@@ -50,8 +49,28 @@ pub(super) async fn fly(core: Arc<Core>, server: Arc<Server>) {
 
 /// Whether one canary went out and came back in time.
 async fn round(core: &Core, server: &Server, name: &str, number: u64) -> bool {
+    let began = Instant::now();
+    loop {
+        if !is_sent(server, name, core.announce(), number).await {
+            return false;
+        }
+        match came_back(core.timeout, began, server, number).await {
+            Back::InTime => return true,
+            // The link was made anew meanwhile: what was sent before is not heard on it.
+            Back::Elsewhere => {}
+            Back::No => break,
+        }
+    }
+    // A link that is still subscribing to everything has its own clock.
+    if server.is_listening.load(Ordering::Acquire) {
+        server.given_up.notify_waiters();
+    }
+    false
+}
+
+async fn is_sent(server: &Server, name: &str, announce: &[u8], number: u64) -> bool {
     let digits = number.to_string();
-    let words = [name.as_bytes(), core.announce(), digits.as_bytes()];
+    let words = [name.as_bytes(), announce, digits.as_bytes()];
     let call = Call { script: &script::CANARY, keys: &[name.as_bytes()], arguments: &words };
     let sent = match server.link.ask(call.by_digest()).await {
         Ok(Value::Refusal(why)) if why.starts_with("NOSCRIPT") => server.link.ask(call.by_text()).await,
@@ -60,35 +79,47 @@ async fn round(core: &Core, server: &Server, name: &str, number: u64) -> bool {
     match sent {
         Ok(Value::Refusal(why)) => {
             warn!(server = %server.finder, why, "Redis refuses to be written to");
-            return false;
+            false
         }
-        Ok(_) => {}
+        Ok(_) => true,
         Err(error) => {
             // One that left and was not answered: the server hangs.
-            if error == crate::engine::Error::Unknown {
+            if error == Error::Unknown {
                 server.given_up.notify_waiters();
             }
-            return false;
+            false
         }
     }
-    let is_back = came_back(core.timeout, server, number).await;
-    // A link that is still subscribing to everything has its own clock.
-    if !is_back && server.is_listening.load(Ordering::Acquire) {
-        server.given_up.notify_waiters();
-    }
-    is_back
 }
 
-async fn came_back(timeout: Duration, server: &Server, number: u64) -> bool {
+enum Back {
+    InTime,
+    Elsewhere,
+    No,
+}
+
+async fn came_back(timeout: Duration, began: Instant, server: &Server, number: u64) -> Back {
     let mut returned = server.returned.subscribe();
-    let began = Instant::now();
     loop {
-        let waiting = returned.wait_for(|it| *it >= number);
-        if tokio::time::timeout(timeout, waiting).await.is_ok_and(|it| it.is_ok()) {
-            return true;
-        }
-        if !server.is_held_up.load(Ordering::Acquire) || began.elapsed() > MOST_PATIENCE {
-            return false;
+        tokio::select! {
+            () = heard(&mut returned, number) => return Back::InTime,
+            () = server.doubted.notified() => {
+                if server.is_listening.load(Ordering::Acquire) && began.elapsed() < timeout {
+                    return Back::Elsewhere;
+                }
+            }
+            () = tokio::time::sleep_until(began + timeout) => {
+                let is_held_up = server.is_held_up.load(Ordering::Acquire);
+                if !is_held_up || began.elapsed() > MOST_PATIENCE {
+                    return Back::No;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
         }
     }
+}
+
+async fn heard(returned: &mut watch::Receiver<u64>, number: u64) {
+    // The sender lives as long as the server.
+    let _ = returned.wait_for(|it| *it >= number).await;
 }

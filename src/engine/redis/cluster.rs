@@ -109,7 +109,7 @@ fn take(core: &Arc<Core>, kept: &mut HashMap<Place, Kept>, shares: Vec<Share>) {
     }
     core.table.store(Arc::new(Table::sharded(servers)));
     let table = core.table.load();
-    for (channel, old, new) in core.following.move_homes(|it| table.server_of(it).cloned()) {
+    for (channel, old, new) in core.following.move_homes(|it| table.server_of(it.as_str()).cloned()) {
         old.errands.add(Errand::Subscription(channel.clone()));
         new.errands.add(Errand::Subscription(channel));
     }

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::Core;
 use super::following::{Question, Todo};
+use super::presence::{self, News};
 use super::record;
 use super::resp::{self, Value};
 use super::server::{Errand, Pause, Server};
@@ -197,6 +198,8 @@ impl<'a> Ear<'a> {
             }
             "subscribe" | "ssubscribe" if topic == self.canary => {
                 self.server.is_listening.store(true, Ordering::Release);
+                // Who came and went meanwhile has no numbers by which it could be asked for.
+                self.core.deliver.returned();
                 self.server.doubted.notify_one();
             }
             "subscribe" | "ssubscribe" => {
@@ -231,6 +234,13 @@ impl<'a> Ear<'a> {
     async fn publication(&mut self, name: &str, message: &Bytes) {
         // Late ones of a channel that was let go are nobody's.
         let Some(channel) = self.core.following.name(name, self.server) else { return };
+        if let Some(News { has_come, member, members }) = presence::read_news(message) {
+            match has_come {
+                true => self.core.deliver.joined(&channel, member, members),
+                false => self.core.deliver.left(&channel, member, members),
+            }
+            return;
+        }
         let Some(link) = record::read_announced(&channel, message) else {
             warn!(%channel, "somebody else publishes where this installation does; ignored");
             return;

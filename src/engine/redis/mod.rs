@@ -10,6 +10,8 @@ mod follow;
 mod following;
 mod link;
 mod names;
+mod nodes;
+mod presence;
 mod read;
 mod record;
 mod resp;
@@ -21,6 +23,7 @@ mod socket;
 mod track;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,11 +33,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{BoxFuture, Broker, Deliver, Erased, Error, Metrics, Page, Receipt};
+use super::{BoxFuture, Broker, Deliver, Erased, Error, Metrics, Page, Presence, Receipt};
 use crate::channel::{ChannelName, Draft, Epoch, Position, Retention};
 use find::Finder;
 use following::Following;
 use names::Names;
+use presence::RedisPresence;
 use resp::Value;
 use script::Call;
 use server::{Errand, Server};
@@ -46,6 +50,7 @@ pub use socket::{TlsError, trust};
 /// All channels of an installation, shared by its nodes.
 pub struct Redis {
     core: Arc<Core>,
+    presence: Arc<RedisPresence>,
 }
 
 /// What the engine's calls and its links have in common.
@@ -55,6 +60,9 @@ struct Core {
     /// This process, told apart from every other and from its own past.
     node: Arc<str>,
     timeout: Duration,
+    lease: Duration,
+    /// Redis knows that this node lives.
+    is_leased: AtomicBool,
     engine: super::Settings,
     deliver: Arc<dyn Deliver>,
     following: Following,
@@ -91,6 +99,8 @@ impl Redis {
             names: Names::new(&settings.prefix),
             node,
             timeout: settings.timeout,
+            lease: settings.lease,
+            is_leased: AtomicBool::new(false),
             engine,
             deliver,
             following: Following::default(),
@@ -112,7 +122,10 @@ impl Redis {
                 core.table.store(Arc::new(Table::single(server)));
             }
         }
-        Arc::new(Self { core })
+        let (presence, desk) = RedisPresence::new(core.clone());
+        work.spawn(desk);
+        work.spawn(nodes::live(core.clone(), presence.clone()));
+        Arc::new(Self { core, presence })
     }
 
     /// Resolves once Redis is in reach.
@@ -147,9 +160,9 @@ impl Core {
         server
     }
 
-    fn server_of(&self, channel: &ChannelName) -> Result<Arc<Server>, Error> {
+    fn server_of(&self, tag: &str) -> Result<Arc<Server>, Error> {
         let table = self.table.load();
-        table.server_of(channel).filter(|it| it.is_up()).cloned().ok_or(Error::Unavailable)
+        table.server_of(tag).filter(|it| it.is_up()).cloned().ok_or(Error::Unavailable)
     }
 
     fn servers(&self) -> Vec<Arc<Server>> {
@@ -160,19 +173,19 @@ impl Core {
         if self.is_sharded { b"SPUBLISH" } else { b"PUBLISH" }
     }
 
-    /// Runs a script on the server that has the channel.
-    async fn call(&self, channel: &ChannelName, call: &Call<'_>) -> Result<Value, Error> {
-        let (server, answer) = self.route(channel, call.by_digest()).await?;
+    /// Runs a script on the server that has the channel, or whatever keys have this tag.
+    async fn call(&self, tag: impl AsRef<str>, call: &Call<'_>) -> Result<Value, Error> {
+        let (server, answer) = self.route(tag.as_ref(), call.by_digest()).await?;
         let (server, answer) = match answer {
-            Value::Refusal(why) if why.starts_with("NOSCRIPT") => self.route(channel, call.by_text()).await?,
+            Value::Refusal(why) if why.starts_with("NOSCRIPT") => self.route(tag.as_ref(), call.by_text()).await?,
             other => (server, other),
         };
         self.accept(&server, answer)
     }
 
     /// Asks the server that has the channel.
-    async fn ask(&self, channel: &ChannelName, command: Bytes) -> Result<Value, Error> {
-        let (server, answer) = self.route(channel, command).await?;
+    async fn ask(&self, tag: impl AsRef<str>, command: Bytes) -> Result<Value, Error> {
+        let (server, answer) = self.route(tag.as_ref(), command).await?;
         self.accept(&server, answer)
     }
 
@@ -188,11 +201,11 @@ impl Core {
 
     /// Asks the server that has the channel, wherever its slot moves meanwhile. A server that says where to go instead has
     /// done nothing.
-    async fn route(&self, channel: &ChannelName, command: Bytes) -> Result<(Arc<Server>, Value), Error> {
+    async fn route(&self, tag: &str, command: Bytes) -> Result<(Arc<Server>, Value), Error> {
         let until = Instant::now() + self.timeout;
         loop {
             let mut changed = self.table_changed.subscribe();
-            let server = self.server_of(channel)?;
+            let server = self.server_of(tag)?;
             let mut answer = server.link.ask(command.clone()).await?;
             if let Some(other) = self.asked_to(&answer) {
                 answer = other.link.ask_there(command.clone()).await?;
@@ -291,7 +304,7 @@ impl Redis {
 
     async fn follow_now(&self, channel: &ChannelName) -> Result<(), Error> {
         let core = &*self.core;
-        let server = core.server_of(channel)?;
+        let server = core.server_of(channel.as_str())?;
         let Some(confirmed) = core.following.add(channel, &server) else { return Ok(()) };
         server.errands.add(Errand::Subscription(channel.clone()));
         match tokio::time::timeout(core.timeout, confirmed).await {
@@ -359,6 +372,10 @@ impl Broker for Redis {
     fn erase(&self, user: &str) -> BoxFuture<'_, Result<Erased, Error>> {
         let user = user.to_owned();
         Box::pin(async move { self.core.erase(&user).await })
+    }
+
+    fn presence(&self) -> Option<Arc<dyn Presence>> {
+        Some(self.presence.clone())
     }
 
     fn is_available(&self) -> bool {

@@ -56,6 +56,22 @@ impl Names {
         pattern + "*}"
     }
 
+    /// A channel's members: connections, users, counts, infos.
+    pub(super) fn roll(&self, channel: &ChannelName) -> [String; 4] {
+        let topic = self.topic(channel);
+        ["connections", "users", "counts", "infos"].map(|it| format!("{topic}:{it}"))
+    }
+
+    /// The channels a node has members in.
+    pub(super) fn node(&self, node: &str) -> String {
+        format!("{}node:{{{node}}}", self.prefix)
+    }
+
+    /// Until when each node lives.
+    pub(super) fn leases(&self, tag: &str) -> String {
+        format!("{}leases:{{{tag}}}", self.prefix)
+    }
+
     /// Where a node's canary flies, on the slot of `tag`.
     pub(super) fn canary(&self, tag: &str, node: &str) -> String {
         format!("{}canary:{{{tag}}}:{node}", self.prefix)

@@ -22,6 +22,22 @@ pub(super) static CANARY: LazyLock<Script> = LazyLock::new(|| Script::new(includ
 
 pub(super) static ERASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/erase.lua")));
 
+pub(super) static ENTER: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("scripts/roll.lua"), include_str!("scripts/enter.lua"))));
+pub(super) static LEAVE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("scripts/roll.lua"), include_str!("scripts/leave.lua"))));
+pub(super) static SETTLE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("scripts/roll.lua"), include_str!("scripts/settle.lua"))));
+pub(super) static MEMBERS: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("scripts/roll.lua"), include_str!("scripts/members.lua"))));
+pub(super) static LEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("scripts/trim.lua"), include_str!("scripts/lease.lua"))));
+
+/// All of them, for a server that is met.
+pub(super) fn all() -> [&'static Script; 10] {
+    [&PUBLISH, &HISTORY, &RENEW, &CANARY, &ERASE, &ENTER, &LEAVE, &SETTLE, &MEMBERS, &LEASE].map(|it| &**it)
+}
+
 /// A call of a script: its keys, all on one slot, and what else it is given.
 pub(super) struct Call<'a> {
     pub(super) script: &'static Script,
@@ -30,6 +46,10 @@ pub(super) struct Call<'a> {
 }
 
 impl Script {
+    pub(super) fn text(&self) -> &'static str {
+        self.text
+    }
+
     fn new(text: &'static str) -> Self {
         // Redis names scripts by it; nothing is kept safe with it.
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::find::Finder;
 use super::link::{Exchange, Link};
+use super::script;
 use super::socket::{Dialer, Error as Broken, Socket};
 use crate::channel::ChannelName;
 
@@ -78,6 +79,11 @@ impl Server {
             let opened = tokio::select! {
                 opened = self.finder.open(&dialer) => opened,
                 () = exchange.refuse_all() => return,
+            };
+            // Before anything is asked: a call that has to be repeated with its text would be overtaken by those after it.
+            let opened = match opened {
+                Ok(mut socket) => socket.load(&script::all(), dialer.timeout).await.map(|()| socket),
+                failed => failed,
             };
             let why = match opened {
                 Ok(socket) => {

@@ -22,6 +22,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// An operation without an answer for this long may or may not have happened.
     pub timeout: Duration,
+    /// How long a node is thought alive that says nothing.
+    pub lease: Duration,
 }
 
 /// How the servers stand to each other.

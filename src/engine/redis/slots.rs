@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::server::Server;
-use crate::channel::ChannelName;
 
 /// Slots of a Redis Cluster.
 pub(super) const SLOTS: u16 = 16384;
@@ -36,10 +35,11 @@ impl Table {
         &self.servers
     }
 
-    pub(super) fn server_of(&self, channel: &ChannelName) -> Option<&Arc<Server>> {
+    /// The server of all keys with this tag: a channel's name, mostly.
+    pub(super) fn server_of(&self, tag: &str) -> Option<&Arc<Server>> {
         let at = match &self.by_slot {
             None => 0,
-            Some(by_slot) => by_slot[usize::from(slot_of(channel.as_str()))]?,
+            Some(by_slot) => by_slot[usize::from(slot_of(tag))]?,
         };
         self.servers.get(usize::from(at))
     }

@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::resp::{self, Malformed, Value};
+use super::script::Script;
 use super::settings::{Login, Place};
 
 /// Whatever carries the bytes.
@@ -126,6 +127,17 @@ impl Socket {
                 None => self.read().await?,
             }
         }
+    }
+
+    /// Makes scripts known to the server.
+    pub(super) async fn load(&mut self, scripts: &[&Script], within: Duration) -> Result<(), Error> {
+        let loading = async {
+            for script in scripts {
+                self.ask(&[b"SCRIPT", b"LOAD", script.text().as_bytes()]).await?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(within, loading).await.unwrap_or(Err(Error::Timeout(within)))
     }
 
     pub(super) async fn read(&mut self) -> Result<(), Error> {
