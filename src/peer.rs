@@ -8,10 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -40,6 +42,25 @@ pub enum Stream {
     Unix(UnixStream),
     /// A tunnel inside HTTP/2 (RFC 8441), or inside anything hyper upgraded.
     Tunnel(Box<TokioIo<Upgraded>>),
+}
+
+impl Stream {
+    /// Has the kernel end the connection once its peer has acknowledged nothing of what it was sent for so long (RFC 5482).
+    /// A client that only listens never says anything: this is how it is noticed that its network is gone. Only Linux has
+    /// it; elsewhere the keepalive of the listening socket remains.
+    pub fn end_unacknowledged_after(&self, patience: Duration) {
+        let socket = match self {
+            Self::Plain(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0),
+            Self::Unix(_) | Self::Tunnel(_) => return,
+        };
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket.set_tcp_user_timeout(Some(patience)) {
+            tracing::debug!(%error, "the kernel takes no time for unacknowledged data");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (socket, patience);
+    }
 }
 
 impl AsyncRead for Stream {
@@ -141,5 +162,21 @@ impl Takeover {
 impl fmt::Debug for Takeover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Takeover")
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_is_told_how_long_silence_may_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = Stream::Plain(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        stream.end_unacknowledged_after(Duration::from_secs(60));
+        let Stream::Plain(stream) = stream else { unreachable!() };
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
     }
 }

@@ -14,7 +14,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::api::{self, Announced, Announcer, Api, Terms};
 use crate::backend::Backend;
 use crate::proxy::{self, Proxy};
@@ -76,7 +76,7 @@ pub async fn internal(
     settings: Arc<api::Settings>,
 ) -> Response<Body> {
     match admin.answer(&request).await {
-        Some(response) => response.map(Body::Whole),
+        Some(response) => response.map(Body::Admin),
         None => api.answer(request, settings).await.map(Body::Api),
     }
 }
@@ -91,6 +91,7 @@ pub enum Body {
     Transport(transport::Body),
     Proxied(Announced<proxy::Body>),
     Api(api::Body),
+    Admin(admin::Body),
     Whole(Full<Bytes>),
 }
 
@@ -106,6 +107,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => sure(Pin::new(body).poll_frame(cx)),
             Self::Proxied(body) => Pin::new(body).poll_frame(cx),
             Self::Api(body) => sure(Pin::new(body).poll_frame(cx)),
+            Self::Admin(body) => sure(Pin::new(body).poll_frame(cx)),
             Self::Whole(body) => sure(Pin::new(body).poll_frame(cx)),
         }
     }
@@ -115,6 +117,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => body.is_end_stream(),
             Self::Proxied(body) => body.is_end_stream(),
             Self::Api(body) => body.is_end_stream(),
+            Self::Admin(body) => body.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
         }
     }
@@ -124,6 +127,7 @@ impl http_body::Body for Body {
             Self::Transport(body) => body.size_hint(),
             Self::Proxied(body) => body.size_hint(),
             Self::Api(body) => body.size_hint(),
+            Self::Admin(body) => body.size_hint(),
             Self::Whole(body) => body.size_hint(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod client_js;
 mod doctor;
 mod drain;
 mod engine_contract;

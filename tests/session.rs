@@ -89,6 +89,15 @@ async fn a_token_is_found_in_every_place_it_may_be() {
 }
 
 #[tokio::test]
+async fn what_a_page_shows_on_purpose_counts_before_its_cookie() {
+    let app = TestApp::start().await;
+    let cookie = format!("outrigger_token={}", token("41", &[]));
+    let subprotocols = format!("outrigger.v1.json, outrigger.token.{}", token("42", &[]));
+    let mut client = with_headers(&app, &[("cookie", &cookie), ("sec-websocket-protocol", &subprotocols)]).await;
+    assert_eq!(client.expect("connected").await["userId"], "42");
+}
+
+#[tokio::test]
 async fn a_ticket_opens_one_connection_and_no_second() {
     let app = TestApp::start().await;
     let ask = |bearer: String| {

@@ -16,16 +16,22 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::hub::{Hub, Sums};
 
 pub(super) fn render(registry: &Registry) -> Response<Full<Bytes>> {
-    let mut text = String::new();
-    if prometheus_client::encoding::text::encode(&mut text, registry).is_err() {
+    let Some(text) = text(registry) else {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         return response;
-    }
+    };
     let mut response = Response::new(Full::from(text));
     let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, openmetrics);
     response
+}
+
+/// None only where a metric cannot be written down.
+pub(super) fn text(registry: &Registry) -> Option<String> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).ok()?;
+    Some(text)
 }
 
 /// Registers what is read when it is asked for: the ledger of deliveries, channels, memory and descriptors.

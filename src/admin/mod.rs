@@ -1,7 +1,9 @@
-//! The operator's view on the internal listener: health, metrics, the configuration that runs. Everything it shows reaches
+//! The operator's view on the internal listener: health, metrics, the console, the configuration that runs. Everything it shows reaches
 //! it as values or through [`Operator`]; it decides nothing.
 
+mod console;
 mod health;
+mod live;
 mod metrics;
 
 use std::future::Future;
@@ -16,6 +18,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 pub use health::{Health, Readiness};
+pub use live::Body;
 pub use metrics::collect;
 
 /// What only the app can do or know.
@@ -59,7 +62,18 @@ impl Admin {
     }
 
     /// Answers one of the operator's routes; none means that the path is another's.
-    pub async fn answer<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+    pub async fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let is_read = matches!(request.method(), &Method::GET | &Method::HEAD);
+        if is_read && let Some(file) = console::answer(request.uri().path(), request.headers()) {
+            return Some(file.map(Body::Whole));
+        }
+        if request.method() == Method::GET && request.uri().path() == "/metrics" && live::is_wanted(request.headers()) {
+            return Some(live::stream(&self.registry));
+        }
+        self.whole(request).await.map(|it| it.map(Body::Whole))
+    }
+
+    async fn whole<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let query = request.uri().query().unwrap_or_default();
         let has = |pair: &str| query.split('&').any(|it| it == pair);
         let answer = match (request.method(), request.uri().path()) {

@@ -130,10 +130,10 @@ Wrote {path}, with fresh secrets. Four steps:
 
      outrigger token --user 42 --channel 'room.*'{flag}
 
+     <script src=\"/realtime/client.js\"></script>
      <script>
-       const socket = new WebSocket(location.origin.replace('http', 'ws') + '/realtime?token=' + token)
-       socket.onopen = () => socket.send(JSON.stringify({{ type: 'subscribe', channel: 'room.1' }}))
-       socket.onmessage = (event) => console.log(JSON.parse(event.data))
+       const live = new Outrigger({{ token }})
+       live.channel('room.1').on('message', (data) => console.log(data))
      </script>
 
 3. Answer POST /webhooks/realtime in the application: an empty 204 allows what a client wants to publish, a 403 refuses

@@ -7,6 +7,7 @@ use super::sections::Config;
 
 /// One key that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Change {
     /// `realtime.heartbeat.interval`, `channels.0.match`.
     pub key: String,

@@ -53,7 +53,7 @@ api:
   keys:
     - name: backend
       key: {push_key}
-      scope: [push, read]
+      scope: [push, read, admin]
 drain: {{ delay: 0s, spread: 1s, deadline: 5s }}
 "#
     )

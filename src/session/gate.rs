@@ -23,7 +23,8 @@ struct State {
     booked_until: Instant,
 }
 
-/// How a rate is kept. At most `rate` get in within any one second: a tenth of them at once, the rest one by one.
+/// How a rate is kept. At most `rate` get in within any one second: a twentieth of them at once, the rest one by one and a
+/// little slower than they could, because questions to the backend are sent a moment later, and not all by the same moment.
 #[derive(Clone, Copy)]
 struct Pace {
     at_once: f64,
@@ -32,8 +33,8 @@ struct Pace {
 
 impl Pace {
     fn of(rate: f64) -> Self {
-        let at_once = (rate / 10.0).max(1.0);
-        Self { at_once, per_second: (rate - at_once).max(rate / 2.0) }
+        let at_once = (rate / 20.0).max(1.0);
+        Self { at_once, per_second: (0.9 * rate).min(rate - at_once).max(rate / 2.0) }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Carries frames between one client and its session: WebSocket, event stream, long-poll. Checks where a request comes
-//! from and what it shows; never asks whether something is allowed, and never names an engine.
+//! from and what it shows; never asks whether something is allowed, and never names an engine. Hands out the browser's
+//! client, too.
 
 mod body;
+mod client_js;
 mod credentials;
 mod no_room;
 mod origin;
@@ -89,6 +91,7 @@ pub enum Route<'a> {
     EventStream,
     Poll,
     Ticket,
+    Client(client_js::Asked<'a>),
     Command { connection: &'a str, kind: &'a str },
 }
 
@@ -102,6 +105,9 @@ impl<'a> Route<'a> {
             "/poll" => Some(Self::Poll),
             "/ticket" => Some(Self::Ticket),
             _ => {
+                if let Some(asked) = rest.strip_prefix('/').and_then(client_js::Asked::read) {
+                    return Some(Self::Client(asked));
+                }
                 let (connection, kind) = rest.strip_prefix("/connections/")?.split_once('/')?;
                 Some(Self::Command { connection, kind })
             }
@@ -156,6 +162,7 @@ impl Transports {
                 let (id, kind) = (connection.to_owned(), kind.to_owned());
                 posts::answer(request, &id, &kind, &self.posts, &self.polls, settings.max_message).await
             }
+            Route::Client(asked) => client_js::answer(&request, asked),
             Route::Ticket if request.method() == Method::POST => self.ticket(&request, &settings).await,
             Route::Ticket | Route::WebSocket => method_not_allowed("POST"),
         };

@@ -21,7 +21,7 @@ use super::wire::SocketWire;
 use super::{Body, Settings, Transports, credentials, jittered};
 use crate::drain::Draining;
 use crate::hub::{Outbox, Signal, Wire};
-use crate::peer::Takeover;
+use crate::peer::{Stream, Takeover};
 use crate::protocol::{Close, Format, Reply};
 use crate::session::{Hello, Transport, TurnedAway};
 
@@ -38,7 +38,8 @@ pub(super) async fn stream<B>(
     let visit = Visit { hello, channels, settings, transports: transports.clone() };
     if let Some(takeover) = request.extensions_mut().remove::<Takeover>() {
         let head = head(cross_origin);
-        let run = Box::new(move |stream, _read| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let run = Box::new(move |stream: Stream, _read| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            stream.end_unacknowledged_after(visit.settings.heartbeat.timeout);
             let stream = EventStream::begin(visit, Some(Box::new(SocketWire(stream))), Some(head));
             Box::pin(stream.serve())
         });

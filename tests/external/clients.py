@@ -27,7 +27,9 @@ CLIENTS = {
     "websockets": [sys.executable, "-B", HERE / "websockets_client.py"],
     "curl": [sys.executable, "-B", HERE / "curl_client.py"],
     "chromium": ["node", HERE / "node/chromium.mjs"],
+    "console": ["node", HERE / "node/console.mjs"],
     "examples": [sys.executable, "-B", HERE / "examples.py"],
+    "pages": [sys.executable, "-B", HERE / "pages.py"],
 }
 SECONDS_PER_CLIENT = 120
 SECONDS_TO_START = 20

@@ -8,7 +8,8 @@ use crate::config::values::{Duration, OneOrMany, Secret, Text, seconds};
 pub struct Auth {
     /// Let clients in without a token, as nobody in particular.
     pub anonymous: bool,
-    /// Where a token is looked for, in this order: query, header, cookie, subprotocol, message.
+    /// Where a token is looked for, in this order. A cookie comes along by itself, perhaps an old one: what a page shows on
+    /// purpose is looked for before it.
     pub token_from: Vec<TokenFrom>,
     /// The cookie a token is looked for in.
     pub cookie: String,
@@ -25,7 +26,7 @@ impl Default for Auth {
         use TokenFrom::{Cookie, Header, Message, Query, Subprotocol};
         Self {
             anonymous: false,
-            token_from: vec![Query, Header, Cookie, Subprotocol, Message],
+            token_from: vec![Query, Header, Subprotocol, Cookie, Message],
             cookie: "outrigger_token".into(),
             jwt: None,
             webhook: false,

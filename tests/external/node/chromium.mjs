@@ -137,9 +137,9 @@ await promise('channels of a live stream change by a POST with its secret', asyn
   assert.deepEqual([message.channel, message.data], ['orders.b', 'added']);
 });
 
-await promise("the README's client hears, comes back after a loss of connection, and gets what it missed", async () => {
-  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
-  const blocks = readme.split('```js\n').slice(1).map((it) => it.split('```')[0]);
+await promise("the client written by hand in the docs hears, comes back after a loss of connection, and gets what it missed", async () => {
+  const text = readFileSync(new URL('../../../docs/client.md', import.meta.url), 'utf8');
+  const blocks = text.split('```js\n').slice(1).map((it) => it.split('```')[0]);
   const code = blocks.find((it) => it.includes('function listen(')).replace(/^const send = listen[^]*$/m, '');
   const page = await pageOf('heidi');
   await page.addScriptTag({ content: code });

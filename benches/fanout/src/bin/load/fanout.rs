@@ -57,6 +57,9 @@ pub fn measure(mut crowd: Crowd, arguments: &Arguments, cell: Cell) -> io::Resul
     let bytes = crowd.tallies().map(|tally| tally.bytes).max().unwrap_or(0);
     let latencies = sorted_latencies(&crowd, &sent_at);
     let books = crate::HeldBooks::of(arguments)?;
+    if arguments.stalled > 0 && books.slow() == 0 {
+        return Err(io::Error::other("whoever was to stall still had room for all of it: send more or larger messages"));
+    }
     Ok(Report {
         cell,
         messages,

@@ -1,0 +1,10 @@
+export type { Channel, ChannelEvents } from './channel.ts';
+export type { TokenOptions } from './credentials.ts';
+export { OutriggerError } from './error.ts';
+export type { State, Status } from './line.ts';
+export { Outrigger, type Options, type OutriggerEvents } from './outrigger.ts';
+export type { Presence, PresenceEvents } from './presence.ts';
+export type { Ack, Attendance, Close, Gap, History, Member, Message, Position, Subscribed } from './protocol.ts';
+export type { Read } from './reader.ts';
+export type { Transport, WebSocketLike } from './transports/link.ts';
+export type { SubscriptionState } from './subscription.ts';
