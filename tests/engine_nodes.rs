@@ -6,7 +6,7 @@ use std::time::Duration;
 use outrigger::channel::Retention;
 use outrigger::engine;
 
-use crate::support::engines::{Installation, KEEP, OnRedis, SETTINGS, draft, name, seqs};
+use crate::support::engines::{Event, Installation, KEEP, OnRedis, SETTINGS, draft, name, seqs};
 use crate::support::soon;
 
 #[tokio::test]
@@ -119,4 +119,30 @@ async fn two_installations_share_a_server_under_their_own_prefixes() {
     assert_eq!(second.publish("a").await.position.seq, 1);
     first.heard.hears("a", [1, 2]).await;
     second.heard.hears("a", [1]).await;
+}
+
+#[tokio::test]
+async fn what_a_node_announces_every_other_node_hears_once_and_it_does_not() {
+    let redis = OnRedis::start().await;
+    let (first, second, third) = (redis.node().await, redis.node().await, redis.node().await);
+    let notice = bytes::Bytes::from_static(b"all \n hear");
+    first.broker.announce(notice.clone(), false).await.unwrap();
+    for node in [&second, &third] {
+        node.heard.until("it is heard", |it| *it == [Event::Control(notice.clone())]).await;
+    }
+    second.broker.announce(notice.clone(), false).await.unwrap();
+    first.heard.until("it is heard", |it| *it == [Event::Control(notice.clone())]).await;
+    assert!(first.broker.channels("", 10).await.unwrap().is_empty(), "the nodes' own channels are nobody's");
+}
+
+#[tokio::test]
+async fn what_lasts_is_heard_by_nodes_that_start_later_too() {
+    let redis = OnRedis::start().await;
+    let first = redis.node().await;
+    first.broker.announce(bytes::Bytes::from_static(b"gone at once"), false).await.unwrap();
+    first.broker.announce(bytes::Bytes::from_static(b"lasts"), true).await.unwrap();
+    let later = redis.node().await;
+    let lasts = Event::Control(bytes::Bytes::from_static(b"lasts"));
+    later.heard.until("it is heard", |it| it.contains(&lasts)).await;
+    assert_eq!(later.heard.events(), [lasts]);
 }

@@ -143,3 +143,61 @@ async fn who_is_there_is_one_list_for_clients_of_all_nodes() {
     drop(ada);
     assert_eq!(bob.expect("left").await["userId"], "ada");
 }
+
+async fn call(app: &TestApp, method: &str, path: &str, body: Value) -> (u16, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "api.test")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {PUSH_KEY}"));
+    let response = client::send(app.api(), request.body(Full::new(body.to_string().into())).unwrap()).await;
+    (response.status().as_u16(), json_of(response).await)
+}
+
+#[tokio::test]
+async fn users_and_connections_are_spoken_to_on_whatever_node_they_are() {
+    let redis = RedisServer::start().await;
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    let mut near = first.client("42", &[]).await;
+    let mut far = second.socket(&format!("?token={}", crate::support::app::token("42", &[]))).await;
+    let id = far.expect("connected").await["connectionId"].clone();
+    let (status, answer) = push(&first, json!({ "user": "42", "data": { "n": 1 }, "event": "said" })).await;
+    assert_eq!((status, &answer["results"][0]["queued"]), (200, &json!(1)), "this node's: {answer}");
+    for client in [&mut near, &mut far] {
+        let message = client.expect("message").await;
+        assert_eq!((&message["data"], &message["event"]), (&json!({ "n": 1 }), &json!("said")));
+    }
+    push(&first, json!({ "connection": id, "data": "you alone" })).await;
+    assert_eq!(far.expect("message").await["data"], "you alone");
+    let path = format!("/connections/{}/disconnect", id.as_str().unwrap());
+    assert_eq!(call(&first, "POST", &path, json!({ "code": 4499, "reason": "bye" })).await.0, 200);
+    assert_eq!(far.expect_close().await, (4499, "bye".into()));
+    let mut far = second.client("42", &[]).await;
+    call(&first, "POST", "/users/42/disconnect", json!({ "code": 4498 })).await;
+    assert_eq!((near.expect_close().await.0, far.expect_close().await.0), (4498, 4498));
+}
+
+#[tokio::test]
+async fn what_is_revoked_on_one_node_is_refused_on_all_also_on_those_that_start_later() {
+    let redis = RedisServer::start().await;
+    let (first, second) = (node(&redis).await, node(&redis).await);
+    let token = crate::support::app::token("42", &[]);
+    let mut far = second.socket(&format!("?token={token}")).await;
+    far.expect("connected").await;
+    assert_eq!(call(&first, "POST", "/users/42/revoke", json!({})).await.0, 200);
+    assert_eq!(far.expect_close().await.0, 4008);
+    let third = node(&redis).await;
+    for app in [&first, &second, &third] {
+        soon("the old token is refused", async {
+            loop {
+                let mut client = app.socket(&format!("?token={token}")).await;
+                match client.next_or_close().await {
+                    Err(_) => return,
+                    Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                }
+            }
+        })
+        .await;
+    }
+}

@@ -124,6 +124,9 @@ impl App {
         let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
         let revocations = Revocations::open(storage.records());
         let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics, revocations);
+        // Weak: the sessions hold the hub.
+        let heard = Arc::downgrade(&sessions);
+        hub.on_notice(Box::new(move |notice| heard.upgrade().into_iter().for_each(|it| it.hear(&notice))));
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
         let transports = Transports::new(sessions.clone(), drain.holds());

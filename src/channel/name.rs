@@ -36,6 +36,17 @@ impl ChannelName {
         }
     }
 
+    /// A channel of Outrigger's own. It begins with a `*`, so nobody else can name it.
+    pub(crate) fn reserved(name: &'static str) -> Self {
+        debug_assert!(name.starts_with('*'));
+        Self(name.into())
+    }
+
+    /// Whether nobody but Outrigger can name it.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.0.starts_with('*')
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

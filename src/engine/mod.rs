@@ -18,6 +18,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
 pub use disk::{Data, Disk, Fsync, OpenError, Store};
 pub use members::MemoryPresence;
@@ -99,6 +101,17 @@ pub trait Broker: Send + Sync {
         None
     }
 
+    /// Whether other nodes may be there.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Says something to every other node: what is `lasting` also to those that are cut off, when they return, and to those
+    /// that start within a day; anything else at most once.
+    fn announce(&self, _notice: Bytes, _is_lasting: bool) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
@@ -135,6 +148,8 @@ pub trait Deliver: Send + Sync {
     fn gap(&self, _channel: &ChannelName, _from: Position, _why: Gap) {}
     /// The engine went out of reach, or is back.
     fn reach(&self, _is_in_reach: bool) {}
+    /// Another node announced something.
+    fn control(&self, _notice: Bytes) {}
     /// A user came to a channel that this node follows, or has other info now. `members` are there after it.
     fn joined(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// A user's last connection left a channel that this node follows, or its lease ran out.

@@ -1,9 +1,10 @@
 //! The engine's way into the shards, and the counting of what becomes of a publication on this node.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -11,7 +12,7 @@ use super::inbox::{Inbox, Order};
 use super::ledger::{Count, Tally};
 use super::presence::{Crowds, Way};
 use super::reads::Reads;
-use super::{Changes, CurrentDeflate};
+use super::{Changes, CurrentDeflate, HearNotice};
 use crate::channel::{Change, ChannelName, Draft, Member, Position, Publication};
 use crate::engine::{BoxFuture, Deliver, Gap};
 use crate::protocol::Push;
@@ -32,6 +33,8 @@ pub(super) struct FanOut {
     pub(super) deflate: CurrentDeflate,
     pub(super) crowds: Arc<Crowds>,
     pub(super) changes: Changes,
+    /// Hears what other nodes announce.
+    pub(super) hear: OnceLock<HearNotice>,
     /// Whether the engine is, as it said last.
     pub(super) reach: watch::Sender<bool>,
 }
@@ -46,7 +49,8 @@ impl FanOut {
         changes: Changes,
     ) -> Arc<Self> {
         let (awaited, reach) = (Mutex::default(), watch::Sender::new(true));
-        Arc::new(Self { inboxes, reads, returned, awaited, deflate, crowds, changes, reach })
+        let hear = OnceLock::new();
+        Arc::new(Self { inboxes, reads, returned, awaited, deflate, crowds, changes, hear, reach })
     }
 
     /// Counts what becomes of a draft once it comes back from the engine, which may be after it was acknowledged.
@@ -93,6 +97,12 @@ impl Deliver for FanOut {
     fn gap(&self, channel: &ChannelName, from: Position, why: Gap) {
         tracing::warn!(%channel, seq = from.seq, reason = why.name(), "publications did not reach this node");
         self.returned.notify_one();
+    }
+
+    fn control(&self, notice: Bytes) {
+        if let Some(hear) = self.hear.get() {
+            hear(notice);
+        }
     }
 
     fn reach(&self, is_in_reach: bool) {

@@ -30,6 +30,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::access::DynAccess;
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -69,6 +70,9 @@ pub type CurrentDeflate = Box<dyn DynAccess<Deflate> + Send + Sync>;
 
 /// Hears what happens to channels.
 pub type TellChange = Box<dyn Fn(Change) + Send + Sync>;
+
+/// Hears what another node announces.
+pub type HearNotice = Box<dyn Fn(Bytes) + Send + Sync>;
 
 /// Where changes go, once somebody wants them.
 type Changes = Arc<OnceLock<TellChange>>;
@@ -232,6 +236,22 @@ impl Hub {
     /// Whether publications can be taken just now.
     pub fn is_available(&self) -> bool {
         self.broker.is_available()
+    }
+
+    /// Whether there may be other nodes to announce things to.
+    pub fn is_shared(&self) -> bool {
+        self.broker.is_shared()
+    }
+
+    /// Says something to every other node; see [`Broker::announce`].
+    pub async fn announce(&self, notice: Bytes, is_lasting: bool) -> Result<(), Error> {
+        self.broker.announce(notice, is_lasting).await
+    }
+
+    /// Who hears what other nodes announce. Set once; it must not block.
+    pub fn on_notice(&self, hear: HearNotice) {
+        // A second one would hear only what the first did not.
+        assert!(self.fan_out.hear.set(hear).is_ok(), "who hears other nodes is set once");
     }
 
     /// What a client is told that comes while the engine is out of reach.

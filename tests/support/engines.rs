@@ -107,10 +107,11 @@ pub async fn redis_node(redis: &RedisSettings, settings: engine::Settings) -> No
     let heard = Arc::new(Heard::default());
     let mut work = JoinSet::new();
     let broker = Redis::open(redis, settings, engine::Metrics::default(), heard.clone(), &mut work);
+    soon("Redis is in reach", broker.reached()).await;
     let presence = broker.presence().expect("nodes share their members over Redis");
     let node = Node { broker, presence, heard, _work: work };
     node.heard.until("the engine is in reach", |it| it.contains(&Event::Reach(true))).await;
-    node.heard.forget();
+    node.heard.forget_reach();
     node
 }
 
@@ -131,6 +132,7 @@ pub enum Event {
     Joined { channel: String, user: String, members: usize },
     Left { channel: String, user: String, members: usize },
     Caused(Change),
+    Control(Bytes),
 }
 
 /// Keeps all of it.
@@ -173,6 +175,10 @@ impl Deliver for Heard {
         self.add(Event::Caused(change));
     }
 
+    fn control(&self, notice: Bytes) {
+        self.add(Event::Control(notice));
+    }
+
     fn reach(&self, is_in_reach: bool) {
         self.add(Event::Reach(is_in_reach));
     }
@@ -195,6 +201,11 @@ impl Heard {
     pub fn forget(&self) {
         self.events.lock().unwrap().clear();
         self.publications.lock().unwrap().clear();
+    }
+
+    /// That the engine came is no news to a test.
+    fn forget_reach(&self) {
+        self.events.lock().unwrap().retain(|it| !matches!(it, Event::Reach(_)));
     }
 
     /// The numbers heard of a channel, in the order they came.

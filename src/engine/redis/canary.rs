@@ -51,7 +51,7 @@ pub(super) async fn fly(core: Arc<Core>, server: Arc<Server>) {
 async fn round(core: &Core, server: &Server, name: &str, number: u64) -> bool {
     let began = Instant::now();
     loop {
-        if !is_sent(server, name, core.announce(), number).await {
+        if !is_sent(server, name, core.announcing(), number).await {
             return false;
         }
         match came_back(core.timeout, began, server, number).await {

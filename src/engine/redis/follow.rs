@@ -13,7 +13,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::warn;
 
-use super::Core;
 use super::following::{Question, Todo};
 use super::presence::{self, News};
 use super::record;
@@ -22,6 +21,7 @@ use super::server::{Errand, Pause, Server};
 use super::slots::slot_of;
 use super::socket::{Error as Broken, Socket};
 use super::track::Answer;
+use super::{Core, announce};
 use crate::channel::ChannelName;
 use crate::engine::BoxFuture;
 
@@ -253,9 +253,16 @@ impl<'a> Ear<'a> {
         let Some(Todo { channel, serial, step }) = todo else { return };
         if let Some((from, why)) = step.gap {
             self.core.metrics.gaps.inc();
-            self.core.deliver.gap(&channel, from, why);
+            match channel.is_reserved() {
+                true => announce::complain(&channel, from.seq),
+                false => self.core.deliver.gap(&channel, from, why),
+            }
         }
         for publication in step.deliver {
+            if channel.is_reserved() {
+                self.core.hear(&publication);
+                continue;
+            }
             room(self.core, self.server).await;
             self.core.deliver.publication(publication);
         }

@@ -2,6 +2,7 @@
 //! is a stream, what is live is Pub/Sub. While a canary does not come back nothing is published; after every return the
 //! heads of followed channels are compared, and what was missed is filled in or told.
 
+mod announce;
 mod canary;
 mod cluster;
 mod erase;
@@ -12,6 +13,7 @@ mod link;
 mod names;
 mod nodes;
 mod presence;
+mod publish;
 mod read;
 mod record;
 mod resp;
@@ -75,6 +77,8 @@ struct Core {
     slots_moved: Notify,
     /// Whether the engine is in reach, as it was last told.
     told: watch::Sender<bool>,
+    /// What others announced in the last day is done here too.
+    is_attending: watch::Sender<bool>,
     metrics: Metrics,
 }
 
@@ -109,6 +113,7 @@ impl Redis {
             is_sharded: matches!(settings.shape, Shape::Cluster),
             slots_moved: Notify::new(),
             told: watch::Sender::new(false),
+            is_attending: watch::Sender::new(false),
             metrics,
             dialer,
         });
@@ -125,14 +130,16 @@ impl Redis {
         let (presence, desk) = RedisPresence::new(core.clone());
         work.spawn(desk);
         work.spawn(nodes::live(core.clone(), presence.clone()));
+        work.spawn(announce::attend(core.clone()));
         Arc::new(Self { core, presence })
     }
 
-    /// Resolves once Redis is in reach.
+    /// Resolves once Redis is in reach, and what other nodes announced was heard.
     pub async fn reached(&self) {
-        let mut reach = self.core.told.subscribe();
-        // The sender lives as long as the engine.
-        let _ = reach.wait_for(|it| *it).await;
+        for said in [&self.core.told, &self.core.is_attending] {
+            // The sender lives as long as the engine.
+            let _ = said.subscribe().wait_for(|it| *it).await;
+        }
     }
 }
 
@@ -169,7 +176,7 @@ impl Core {
         self.table.load().servers().to_vec()
     }
 
-    fn announce(&self) -> &'static [u8] {
+    fn announcing(&self) -> &'static [u8] {
         if self.is_sharded { b"SPUBLISH" } else { b"PUBLISH" }
     }
 
@@ -270,54 +277,6 @@ const NOTHING_DONE: [&str; 12] = [
     "TRYAGAIN",
 ];
 
-impl Redis {
-    async fn publish_now(&self, draft: Draft, retention: Retention) -> Result<Receipt, Error> {
-        let core = &*self.core;
-        core.deliver.room().await;
-        let keys = core.names.of(&draft.channel);
-        let numbers = [
-            retention.size.to_string(),
-            millis(retention.ttl),
-            millis(core.engine.positions),
-            millis(core.engine.idempotency),
-        ];
-        let (epoch, body) = (new_epoch(), record::write(&draft));
-        let topic = keys.numbering.as_bytes();
-        let mut arguments = vec![topic, core.announce(), epoch.as_bytes(), draft.id.as_bytes(), &body];
-        arguments.extend(numbers.iter().map(String::as_bytes));
-        let call = Call {
-            script: &script::PUBLISH,
-            keys: &[topic, keys.stream.as_bytes(), keys.ids.as_bytes(), keys.older_ids.as_bytes()],
-            arguments: &arguments,
-        };
-        let answer = core.call(&draft.channel, &call).await?.list().unwrap_or_default();
-        let [epoch, seq, duplicate] = &answer[..] else { return Err(Error::Unknown) };
-        let epoch = epoch.text().and_then(|it| it.parse::<Epoch>().ok());
-        let (Some(epoch), Some(seq)) = (epoch, seq.number()) else { return Err(Error::Unknown) };
-        Ok(Receipt {
-            position: Position { epoch, seq, id: Some(draft.id.clone()) },
-            id: draft.id,
-            duplicate: *duplicate == Value::Integer(1),
-            durable: "engine",
-        })
-    }
-
-    async fn follow_now(&self, channel: &ChannelName) -> Result<(), Error> {
-        let core = &*self.core;
-        let server = core.server_of(channel.as_str())?;
-        let Some(confirmed) = core.following.add(channel, &server) else { return Ok(()) };
-        server.errands.add(Errand::Subscription(channel.clone()));
-        match tokio::time::timeout(core.timeout, confirmed).await {
-            Ok(Ok(())) => {}
-            _ => return Err(Error::Unavailable),
-        }
-        // From here on everything comes over the link; before it, whoever follows reads the history.
-        let head = core.head(channel).await?;
-        core.following.begins(channel, head);
-        Ok(())
-    }
-}
-
 fn millis(time: Duration) -> String {
     // Lua's numbers are exact up to here, which is some 285,000 years.
     time.as_millis().min(1 << 53).to_string()
@@ -330,12 +289,12 @@ fn new_epoch() -> String {
 
 impl Broker for Redis {
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
-        Box::pin(self.publish_now(draft, retention))
+        Box::pin(self.core.publish(draft, retention))
     }
 
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
         let channel = channel.clone();
-        Box::pin(async move { self.follow_now(&channel).await })
+        Box::pin(async move { self.core.follow(&channel).await })
     }
 
     fn unfollow(&self, channel: &ChannelName) {
@@ -374,12 +333,20 @@ impl Broker for Redis {
         Box::pin(async move { self.core.erase(&user).await })
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn announce(&self, notice: Bytes, is_lasting: bool) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.core.announce(&notice, is_lasting).await })
+    }
+
     fn presence(&self) -> Option<Arc<dyn Presence>> {
         Some(self.presence.clone())
     }
 
     fn is_available(&self) -> bool {
-        self.core.is_in_reach()
+        self.core.is_in_reach() && *self.core.is_attending.borrow()
     }
 }
 

@@ -298,7 +298,7 @@ impl Core {
         words: &[&str],
     ) -> Result<Moves, Error> {
         let (keys, topic) = (self.names.roll(channel), self.names.topic(channel));
-        let mut arguments = vec![topic.as_bytes(), self.announce()];
+        let mut arguments = vec![topic.as_bytes(), self.announcing()];
         arguments.extend(words.iter().map(|it| it.as_bytes()));
         let keys: Vec<_> = keys.iter().map(|it| it.as_bytes()).collect();
         let answer = self.call(channel, &Call { script, keys: &keys, arguments: &arguments }).await?;

@@ -1,12 +1,12 @@
 -- Numbers, stores and announces one publication, or answers what became of an earlier one of the same id.
 -- KEYS: numbering, stream, ids, older ids
--- ARGV: topic, how to announce, epoch if it is the first, id, body, history size, history ttl, positions, idempotency
+-- ARGV: topic, how to announce, epoch if it is the first, id, body, history size, history ttl, positions, idempotency (0: none)
 local now = clock()
 local numbering, stream, ids, older_ids = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local topic, announce, id, body = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 local size, ttl, positions, window = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
-local known = redis.call('HGET', ids, id) or redis.call('HGET', older_ids, id)
+local known = window > 0 and (redis.call('HGET', ids, id) or redis.call('HGET', older_ids, id))
 if known then
   local epoch, seq, at = string.match(known, '^(%x+) (%d+) (%d+)$')
   if tonumber(at) + window > now then
@@ -28,16 +28,18 @@ redis.call('HSET', numbering, 'id', id)
 redis.call('PEXPIRE', numbering, digits(math.max(positions, ttl)))
 
 -- Ids are kept in two halves that take turns, so that forgetting them costs nothing.
-local turned = tonumber(before[4] or '0')
-if now - turned >= window then
-  if redis.call('EXISTS', ids) == 1 then
-    redis.call('RENAME', ids, older_ids)
-    redis.call('PEXPIRE', older_ids, digits(window))
+if window > 0 then
+  local turned = tonumber(before[4] or '0')
+  if now - turned >= window then
+    if redis.call('EXISTS', ids) == 1 then
+      redis.call('RENAME', ids, older_ids)
+      redis.call('PEXPIRE', older_ids, digits(window))
+    end
+    redis.call('HSET', numbering, 'turned', digits(now))
   end
-  redis.call('HSET', numbering, 'turned', digits(now))
+  redis.call('HSET', ids, id, epoch .. ' ' .. number .. ' ' .. digits(now))
+  redis.call('PEXPIRE', ids, digits(2 * window))
 end
-redis.call('HSET', ids, id, epoch .. ' ' .. number .. ' ' .. digits(now))
-redis.call('PEXPIRE', ids, digits(2 * window))
 
 if size > 0 then
   local entry = number .. '-' .. digits(now)
