@@ -1,5 +1,5 @@
 //! Small records that outlive the process where the node has a `data:` folder: undelivered notices, dead letters,
-//! sessions, revocations. Their owners keep them in memory and write them through; at the start they read them back.
+//! sessions, revocations, checkpoints. Their owners keep them in memory and write them through; at the start they read them back.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,10 +15,15 @@ pub enum Shelf {
     Sessions,
     /// Tokens and users that are no longer let in.
     Revocations,
+    /// Positions that are too long for a cursor.
+    Checkpoints,
+    /// Channels and members that the backend was told are there.
+    Believed,
 }
 
 impl Shelf {
-    pub const ALL: [Self; 4] = [Self::Notices, Self::DeadLetters, Self::Sessions, Self::Revocations];
+    pub const ALL: [Self; 6] =
+        [Self::Notices, Self::DeadLetters, Self::Sessions, Self::Revocations, Self::Checkpoints, Self::Believed];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -26,6 +31,8 @@ impl Shelf {
             Self::DeadLetters => "dead_letters",
             Self::Sessions => "sessions",
             Self::Revocations => "revocations",
+            Self::Checkpoints => "checkpoints",
+            Self::Believed => "believed",
         }
     }
 }

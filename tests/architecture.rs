@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("session", "hub webhook auth protocol channel records"),
     ("webhook", "auth backend channel records"),
     ("auth", "backend channel records"),
-    ("hub", "engine protocol channel"),
+    ("hub", "engine protocol channel records"),
     ("engine", "channel records"),
     ("protocol", "channel"),
     ("backend", ""),

@@ -10,9 +10,13 @@ use crate::support::soon;
 
 /// Exit code and findings.
 async fn doctor(app: &TestApp, scheme: &str, more: &[&str]) -> (i32, Vec<Value>) {
+    doctor_with(PUSH_KEY, app, scheme, more).await
+}
+
+async fn doctor_with(key: &str, app: &TestApp, scheme: &str, more: &[&str]) -> (i32, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.env_remove("OUTRIGGER_URL").env_remove("OUTRIGGER_KEY").arg("doctor").arg("--json").args(more);
-    command.arg("--config").arg(app.file()).args(["--url", &format!("{scheme}://{}", app.api()), "--key", PUSH_KEY]);
+    command.arg("--config").arg(app.file()).args(["--url", &format!("{scheme}://{}", app.api()), "--key", key]);
     let output = soon("the examination", command.output()).await.expect("the program is built with its tests");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
         panic!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -109,7 +113,31 @@ async fn a_node_whose_certificate_nobody_signed_is_examined_when_told_so() {
     );
     let app = TestApp::in_file(&format!("{SMALL}\n{api}")).await;
     let (code, findings) = doctor(&app, "https", &[]).await;
-    assert_eq!((code, &finding(&findings, "node")["verdict"]), (1, &Value::from("failed")));
+    let node = finding(&findings, "node");
+    assert_eq!((code, &node["verdict"]), (1, &Value::from("failed")));
+    assert!(node["fix"].as_str().unwrap().contains("--insecure"), "{node}");
     let (code, findings) = doctor(&app, "https", &["--insecure"]).await;
     assert_eq!((code, &finding(&findings, "round trip")["verdict"]), (0, &Value::from("ok")), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_good_for_less_leaves_checks_out_and_one_that_is_not_known_fails_them() {
+    let read_key = "a-key-that-may-only-look-around";
+    let keys = format!(
+        "api: {{ listen: 127.0.0.1:0, keys: [ {{ name: t, key: '{PUSH_KEY}', scope: [admin] }}, {{ name: r, key: '{read_key}', scope: [read] }} ] }}"
+    );
+    let app = TestApp::in_file(&format!("{SMALL}\n{keys}")).await;
+    app.backend.on("/hooks", |seen| Reply::new(if is_signed(seen) { 204 } else { 401 }, ""));
+    let (_, findings) = doctor_with(read_key, &app, "http", &[]).await;
+    for (check, scope) in [("configuration", "admin"), ("round trip", "push")] {
+        let found = finding(&findings, check);
+        assert_eq!((&found["verdict"], &found["found"]), (&"warning".into(), &"not checked".into()));
+        assert!(found["fix"].as_str().unwrap().contains(&format!("the scope {scope}")), "{found}");
+    }
+    let (code, findings) = doctor_with("some-other-key-altogether", &app, "http", &[]).await;
+    assert_eq!(code, 1);
+    for check in ["configuration", "round trip"] {
+        let found = finding(&findings, check);
+        assert_eq!((&found["verdict"], &found["found"]), (&"failed".into(), &"the node does not know the key".into()));
+    }
 }

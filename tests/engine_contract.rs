@@ -158,6 +158,8 @@ async fn history_gives_the_whole_gap_or_says_that_it_cannot(on: impl Installatio
     assert!(!read(&Position { epoch: Epoch(7), ..last.clone() }).await.unbroken, "another epoch");
     let named = |position: &Position| Position { id: Some("no".into()), ..position.clone() };
     assert!(!read(&named(&positions[3])).await.unbroken, "another publication stands there");
+    assert!(!read(&Position { seq: 1000, id: None, ..last.clone() }).await.unbroken, "beyond the head");
+    assert!(read(last).await.unbroken, "whatever somebody claims, the epoch goes on for everybody else");
 }
 
 async fn a_long_gap_is_read_page_by_page(on: impl Installation) {

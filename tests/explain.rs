@@ -85,6 +85,18 @@ async fn living_connections_are_judged_by_what_they_really_were_granted() {
 }
 
 #[tokio::test]
+async fn the_summary_speaks_of_all_connections_however_few_are_listed() {
+    let app = TestApp::start().await;
+    let _outside = app.client("42", &["room.6"]).await;
+    let mut inside = app.client("42", &["room.*"]).await;
+    inside.subscribe("room.5").await;
+    let answer = get(&app, "/explain?channel=room.5&user=42&limit=1").await;
+    assert_eq!(answer["connections"].as_array().unwrap().len(), 1);
+    let summary = answer["summary"].as_str().unwrap();
+    assert!(summary.starts_with("`42` would get it on 1 of 2 connections"), "{summary}");
+}
+
+#[tokio::test]
 async fn a_connection_shows_who_it_is_what_it_got_and_how_far_it_is() {
     let app = TestApp::start().await;
     let mut client = app.client("7", &["room.*"]).await;

@@ -21,6 +21,7 @@ mod redis_costs;
 mod redis_faults;
 mod redis_moves;
 mod redis_nodes;
+mod redis_rolling;
 mod restart;
 mod server;
 mod session;

@@ -153,14 +153,14 @@ async fn a_late_disconnect_is_known_by_its_generation() {
 async fn dead_letters_are_listed_and_sent_again() {
     let app = TestApp::with(&webhooks("disconnect", "retry: { for: 200ms, max_delay: 20ms }")).await;
     app.backend.on("/hooks", |_| Reply::new(418, ""));
-    let mut ids = Vec::new();
     for user in ["1", "2"] {
         drop(app.client(user, &[]).await);
-        ids.push(app.backend.next().await.header("webhook-id").to_owned());
+        app.backend.next().await;
     }
     until_metrics_have(&app, "outrigger_dead_letters 2").await;
     let list = api(&app, "GET", "/webhooks/dead", Value::Null).await;
-    assert_eq!((&list["total"], &list["dead"][0]["id"]), (&json!(2), &json!(ids[0])), "{list}");
+    let ids = [0, 1].map(|at| list["dead"][at]["id"].as_str().unwrap().to_owned());
+    assert_eq!((&list["total"], ids[0] != ids[1]), (&json!(2), true), "{list}");
     assert_eq!(list["dead"][0]["notice"]["connection"]["userId"], "1");
     assert!(list["dead"][0]["reason"].as_str().unwrap().contains("418"), "{list}");
     while app.backend.has_more().await {

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::support::app::{TestClient, token};
 use crate::support::client;
-use crate::support::events::Events;
+use crate::support::events::{Event, Events};
 use crate::support::node::{self, Node};
 use crate::support::soon;
 
@@ -30,6 +30,15 @@ async fn poll(node: &Node, query: &str) -> Value {
     let request = Request::get(format!("/realtime/poll?{query}")).header("host", "app.test");
     let (_, bytes) = node::call(node.public, request.body(Full::default()).unwrap()).await.expect("an answer");
     serde_json::from_slice(&bytes).unwrap()
+}
+
+async fn until(events: &mut Events, name: &str) -> Event {
+    loop {
+        let event = events.next().await.expect("the stream goes on");
+        if event.name == name {
+            return event;
+        }
+    }
 }
 
 async fn push(node: &Node, id: &str, n: u64) -> Value {
@@ -354,4 +363,53 @@ async fn killed_over_and_over_under_load_no_client_misses_or_repeats_what_was_ac
     for (client, heard) in &*heard {
         assert_eq!(heard, &(1..=LAST).collect::<Vec<_>>(), "{client} heard every publication once, in order");
     }
+}
+
+#[tokio::test]
+async fn a_stream_with_more_channels_than_a_cursor_holds_comes_back_to_the_whole_gap_or_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path(), "1s").await;
+    let names: Vec<_> = (0..60).map(|at| format!("public.{at:02}.{}", "x".repeat(60))).collect();
+    let path = format!("/realtime/sse?channels={}", names.join(","));
+    let mut events = Events::open(node.public, &path, &[]).await;
+    while until(&mut events, "subscribed").await.data["channel"] != names[59] {}
+    node.push(json!({ "channel": names[7], "data": 1 })).await;
+    let last_event_id = loop {
+        // Its cursor comes with the next block.
+        node.push(json!({ "channel": names[8], "data": 1 })).await;
+        let message = until(&mut events, "message").await;
+        if message.data["channel"] == names[8] {
+            break message.last_id;
+        }
+    };
+    assert!(last_event_id.len() < 2100 && last_event_id.starts_with('c'), "{last_event_id}");
+    drop(events);
+    for name in [&names[7], &names[30]] {
+        node.push(json!({ "channel": name, "data": 2 })).await;
+    }
+    node.kill().await;
+
+    let node = Node::start(folder.path(), "1s").await;
+    let headers = [("last-event-id", &*last_event_id)];
+    let mut events = Events::open(node.public, "/realtime/sse", &headers).await;
+    assert_eq!(until(&mut events, "resumed").await.data["complete"], true);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let message = until(&mut events, "message").await.data;
+        if message["data"] == 2 {
+            heard.push(message["channel"].as_str().unwrap().to_owned());
+        }
+    }
+    heard.sort();
+    assert_eq!(heard, [names[7].clone(), names[30].clone()]);
+
+    // One that nobody knows any more: not a word of it would be a loss without a word.
+    let forgotten = "c00000000000000000000000000000000~1";
+    let headers = [("last-event-id", forgotten)];
+    let mut events = Events::open(node.public, "/realtime/sse?channels=public.a", &headers).await;
+    assert_eq!(until(&mut events, "subscribed").await.data["recovered"], false);
+    assert_eq!(until(&mut events, "resumed").await.data["complete"], false);
+    let answer = poll(&node, &format!("cursor={forgotten}")).await;
+    let resumed = answer["messages"].as_array().unwrap().iter().find(|it| it["type"] == "resumed");
+    assert_eq!(resumed.unwrap()["complete"], false, "{answer}");
 }

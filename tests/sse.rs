@@ -5,6 +5,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::support::app::{TestApp, json_of, token};
+use crate::support::backend::Reply;
 use crate::support::client;
 use crate::support::events::Events;
 
@@ -40,6 +41,18 @@ async fn a_stream_says_hello_at_once_and_then_what_is_pushed() {
     let message = events.expect("message").await;
     assert_eq!((&message.data["data"], &message.data["seq"]), (&json!({ "n": 1 }), &json!(1)));
     assert!(!message.last_id.is_empty());
+}
+
+#[tokio::test]
+async fn who_is_disconnected_at_the_door_hears_whether_coming_back_helps() {
+    let app = TestApp::with("auth: { webhook: true }").await;
+    for (code, helps) in [(4123, true), (4503, false)] {
+        let disconnect = json!({ "disconnect": { "code": code, "reason": "moved" } });
+        app.backend.on("/hooks", move |_| Reply::json(200, disconnect.clone()));
+        let mut events = stream(&app, "channels=public.a", &[]).await;
+        let failure = events.expect("failure").await;
+        assert_eq!((&failure.data["retryable"], &failure.data["message"]), (&json!(helps), &json!("moved")), "{code}");
+    }
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn whoever_is_turned_away_hears_when_to_come_back_on_every_transport_and_n
 
     let mut events = Events::open(app.public(), "/realtime/sse?channels=public.a&token=nonsense", &[]).await;
     assert_eq!(events.expect("failure").await.data["code"], "busy");
-    assert!(events.retry.is_some_and(|it| it >= 90), "{:?}", events.retry);
+    assert!(events.retry.is_some_and(|it| it >= 100), "{:?}", events.retry);
     assert!(events.next().await.is_none());
 
     let answer = app.get("/realtime/poll?channels=public.a&token=nonsense&cursor=1abc").await;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::Request;
 use http_body_util::Full;
 use outrigger::auth;
+use outrigger::channel::{ChannelName, Retention};
 use serde_json::{Map, Value, json};
 
 use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token, token_for};
@@ -41,6 +42,11 @@ fn issued(ago: Duration, user: &str, more: Value) -> String {
 }
 
 const EARLIER: Duration = Duration::from_secs(60);
+const KEPT: Retention = Retention { size: 100, ttl: Duration::from_secs(600) };
+
+fn name(channel: &str) -> ChannelName {
+    ChannelName::parse(channel).unwrap()
+}
 
 async fn connected(app: &TestApp, token: &str) -> TestClient {
     let mut client = app.socket(&format!("?token={token}")).await;
@@ -114,6 +120,40 @@ async fn a_revoked_users_clients_are_sent_away_and_come_back_only_with_a_newer_t
     };
     soon("the next second", next_second).await;
     connected(&app, &issued(Duration::ZERO, "42", json!({}))).await;
+}
+
+#[tokio::test]
+async fn a_poller_revoked_between_two_polls_hears_nothing_newer_and_says_nothing_any_more() {
+    let app = TestApp::start().await;
+    let first = app.poll(&format!("channels=public.a&token={}", issued(EARLIER, "42", Value::Null))).await;
+    let connected = first["messages"].as_array().unwrap().iter().find(|it| it["type"] == "connected").unwrap().clone();
+    let cursor = first["cursor"].as_str().unwrap();
+    app.publish("public.a", json!("before")).await;
+    let (_, answer) = api(&app, "POST", "/users/42/revoke", Value::Null).await;
+    assert_eq!(answer["closed"], 1);
+    app.publish("public.a", json!("after")).await;
+
+    let id = connected["connectionId"].as_str().unwrap();
+    let publish = Request::post(format!("/realtime/connections/{id}/publish"))
+        .header("host", "app.test")
+        .header("authorization", format!("Bearer {}", connected["secret"].as_str().unwrap()))
+        .body(Full::new(bytes::Bytes::from(r#"{"channel":"public.a","data":"me too"}"#)))
+        .unwrap();
+    assert_eq!(client::send(app.public(), publish).await.status(), 401);
+    soon("its session is over", async {
+        while api(&app, "GET", &format!("/connections/{id}"), Value::Null).await.0 != 404 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let last = app.poll(&format!("cursor={cursor}")).await;
+    let heard: Vec<_> = last["messages"].as_array().unwrap().iter().map(|it| (&it["type"], &it["data"])).collect();
+    assert_eq!(heard[..1], [(&json!("message"), &json!("before"))]);
+    assert_eq!(heard[1..], [(&json!("closed"), &Value::Null)], "nothing that came after");
+    assert_eq!(app.get(&format!("/realtime/poll?cursor={cursor}")).await.status(), 401);
+    let page = app.app.hub().history(&name("public.a"), None, 9, KEPT).await.unwrap();
+    assert_eq!(page.publications.len(), 2);
 }
 
 fn issued_at(token: &str) -> u64 {

@@ -28,9 +28,10 @@ pub(super) async fn explain(query: &Query, hub: &Hub, settings: &Settings) -> Re
     let who = Identity { user: user.clone(), grants, ..Identity::default() };
     case.judge(&who, false).add_to(&mut answer);
     if let Some(user) = &user {
-        let all = hub.directory().user(user);
-        answer["connections"] = all.iter().take(limit).map(|it| case.connection(it, &followers)).collect();
-        answer["summary"] = summary(&answer, user).into();
+        let mut all: Vec<_> = hub.directory().user(user).iter().map(|it| case.connection(it, &followers)).collect();
+        answer["summary"] = summary(&all, user).into();
+        all.truncate(limit);
+        answer["connections"] = all.into();
     }
     answer["receivers"] = receivers(&followers, hub, limit);
     let page = hub.history(&channel, None, 0, settings.rules.retention(&channel)).await.map_err(inspect::away)?;
@@ -107,8 +108,7 @@ impl Judged {
 }
 
 /// Whether a publication would reach the user, and if not, what stands in its way.
-fn summary(answer: &Value, user: &str) -> String {
-    let connections = answer["connections"].as_array().map(Vec::as_slice).unwrap_or_default();
+fn summary(connections: &[Value], user: &str) -> String {
     let following = connections.iter().filter(|it| it["following"] == true).count();
     let not_following = connections.iter().find(|it| it["following"] == false);
     let reason = |it: &Value| match it["subscribe"]["decision"].as_str() {

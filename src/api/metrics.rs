@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::receipt::Status;
@@ -14,6 +17,7 @@ pub struct Metrics {
     requests: Family<ByStatus, Counter>,
     announced: Family<ByOutcome, Counter>,
     publishing: Gauge,
+    delivered_after: Histogram,
 }
 
 /// Counts a call or a reply whose messages are being published, for as long as that takes.
@@ -38,7 +42,10 @@ impl Metrics {
         registry.register("announced", "Outrigger-Push headers of the backend, by outcome", announced.clone());
         let publishing = Gauge::default();
         registry.register("pushes_in_flight", "Pushes and announcements being published", publishing.clone());
-        Self { pushes, requests, announced, publishing }
+        let delivered_after = Histogram::new(BUCKETS);
+        let help = "From a call of POST /push until this node had offered it to its clients";
+        registry.register("push_duration_seconds", help, delivered_after.clone());
+        Self { pushes, requests, announced, publishing, delivered_after }
     }
 
     /// Calls and replies whose messages are being published.
@@ -49,6 +56,11 @@ impl Metrics {
     pub(super) fn publish(&self) -> Publishing {
         self.publishing.inc();
         Publishing(self.publishing.clone())
+    }
+
+    /// A call's messages are through on this node.
+    pub(super) fn delivered(&self, after: Duration) {
+        self.delivered_after.observe(after.as_secs_f64());
     }
 
     pub(super) fn pushed(&self, status: Status) {
@@ -80,3 +92,6 @@ impl Drop for Publishing {
         self.0.dec();
     }
 }
+
+/// Seconds: from memory alone to a node whose queues are full.
+const BUCKETS: [f64; 12] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];

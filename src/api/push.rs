@@ -81,7 +81,11 @@ async fn publish(
     let (hub, settings, metrics, hold) = (api.hub.clone(), settings.clone(), api.metrics.clone(), api.holds.hold());
     let publishing = tokio::spawn(async move {
         let _hold = (hold, metrics.publish());
+        let begun = Instant::now();
         let receipts = send(messages, &hub, &settings, waits_for_flush).await;
+        if !waits_for_flush {
+            metrics.delivered(begun.elapsed());
+        }
         for receipt in &receipts {
             metrics.pushed(receipt.status);
         }

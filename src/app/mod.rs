@@ -120,6 +120,7 @@ impl App {
         let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
         let redis = redis::settings(&config)?;
         let (hub, storage) = storage::open(&config, redis, deflate, engine_metrics)?;
+        hub.checkpoints().live_in(storage.records());
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
         let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
         let revocations = Revocations::open(storage.records());

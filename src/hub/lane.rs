@@ -108,7 +108,11 @@ impl Lane {
     }
 
     pub(super) fn find(&mut self, id: ConnectionId) -> Option<&mut Follower> {
-        self.followers_mut().find(|it| it.outbox.id == id)
+        // Whoever is joining first: of a crowd that comes at once nobody looks through those who are in already.
+        match self.joining.as_mut().and_then(|it| it.clients.get_mut(&id)) {
+            Some(joiner) => Some(&mut joiner.follower),
+            None => self.live.iter_mut().find(|it| it.outbox.id == id),
+        }
     }
 
     /// None for somebody who does not follow here.

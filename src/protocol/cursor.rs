@@ -3,7 +3,8 @@
 //!
 //! Version 1 is base64url of, per channel in order of their names: how many bytes the name shares with the one before,
 //! the length of the rest, the rest, eight bytes of epoch, and `seq` as a LEB128 number. Shared beginnings keep a
-//! hundred channels within two kilobytes.
+//! hundred channels within two kilobytes. What is longer names a checkpoint, kept on the server, and says in the same way
+//! which channels have gone on since.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,12 +18,16 @@ pub const MAX_LEN: usize = 2048;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cursor {
     Positions(Vec<(ChannelName, Position)>),
-    /// The positions are kept on the server under this name.
-    Checkpoint(Box<str>),
+    /// The positions are kept on the server under this name, apart from these, which have changed since.
+    Checkpoint {
+        name: Box<str>,
+        since: Vec<(ChannelName, Position)>,
+    },
 }
 
 const VERSION: char = '1';
 const CHECKPOINT: char = 'c';
+const SINCE: char = '~';
 
 /// Writes positions; give them in the order of their channels' names.
 pub fn encode<'a>(positions: impl Iterator<Item = (&'a ChannelName, Epoch, u64)>) -> String {
@@ -44,17 +49,20 @@ pub fn encode<'a>(positions: impl Iterator<Item = (&'a ChannelName, Epoch, u64)>
     text
 }
 
-/// A cursor that names positions kept on the server.
-pub fn checkpoint(name: &str) -> String {
-    format!("{CHECKPOINT}{name}")
+/// A cursor that names positions kept on the server, and those that have changed since, in the order of their names.
+pub fn since_checkpoint<'a>(name: &str, changed: impl Iterator<Item = (&'a ChannelName, Epoch, u64)>) -> String {
+    format!("{CHECKPOINT}{name}{SINCE}{}", encode(changed))
 }
 
-/// Reads what a client sent. `None` for anything we did not write: such a client starts anew.
+/// Reads what a client sent. `None` for anything we did not write: where such a client stands nobody knows.
 pub fn decode(text: &str) -> Option<Cursor> {
-    if let Some(name) = text.strip_prefix(CHECKPOINT) {
-        let is_name = !name.is_empty() && name.len() <= 64 && name.bytes().all(|it| it.is_ascii_alphanumeric());
-        return is_name.then(|| Cursor::Checkpoint(name.into()));
-    }
+    let Some(rest) = text.strip_prefix(CHECKPOINT) else { return positions(text).map(Cursor::Positions) };
+    let (name, since) = rest.split_once(SINCE)?;
+    let is_name = !name.is_empty() && name.len() <= 64 && name.bytes().all(|it| it.is_ascii_alphanumeric());
+    Some(Cursor::Checkpoint { name: is_name.then_some(name)?.into(), since: positions(since)? })
+}
+
+fn positions(text: &str) -> Option<Vec<(ChannelName, Position)>> {
     let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(VERSION)?).ok()?;
     let mut rest = &bytes[..];
     let mut positions = Vec::new();
@@ -69,7 +77,7 @@ pub fn decode(text: &str) -> Option<Cursor> {
         positions.push((channel, Position { epoch: Epoch(u64::from_be_bytes(*epoch)), seq, id: None }));
         rest = after;
     }
-    rest.is_empty().then_some(Cursor::Positions(positions))
+    rest.is_empty().then_some(positions)
 }
 
 fn byte(len: usize) -> u8 {
@@ -114,6 +122,17 @@ mod tests {
         assert!(text.len() <= MAX_LEN, "{}", text.len());
     }
 
+    #[test]
+    fn a_checkpoint_is_read_back_with_what_has_changed_since() {
+        let room = name("room.1");
+        let text = since_checkpoint("abc123", [(&room, Epoch(7), 9)].into_iter());
+        let at = Position { epoch: Epoch(7), seq: 9, id: None };
+        assert_eq!(decode(&text), Some(Cursor::Checkpoint { name: "abc123".into(), since: vec![(room, at)] }));
+        for not_ours in ["c", "c~1", "cabc", "cabc~", "ca.c~1"] {
+            assert_eq!(decode(not_ours), None, "{not_ours}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_written_is_read_back(
@@ -130,7 +149,8 @@ mod tests {
         #[test]
         fn nothing_a_client_sends_can_panic(text in ".{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = decode(&text);
-            let _ = decode(&format!("1{}", URL_SAFE_NO_PAD.encode(bytes)));
+            let _ = decode(&format!("1{}", URL_SAFE_NO_PAD.encode(&bytes)));
+            let _ = decode(&format!("cname~1{}", URL_SAFE_NO_PAD.encode(bytes)));
         }
     }
 }

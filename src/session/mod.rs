@@ -152,7 +152,7 @@ impl Sessions {
         metrics: Metrics,
         revocations: Revocations,
     ) -> Arc<Self> {
-        let generation = AtomicU64::new(channel::now());
+        let generation = AtomicU64::new(first_generation(channel::now()));
         let gate = Gate::new(policy.load().limits.handshakes);
         let (tickets, is_closing) = (Tickets::new(MAX_TICKETS), AtomicBool::new(false));
         metrics.revocations(revocations.len());
@@ -406,6 +406,12 @@ impl Session {
     }
 }
 
+/// Above all that an earlier process gave, however many it let in within its time: in microseconds, which nobody's clients
+/// outrun, and which JavaScript can still count.
+fn first_generation(milliseconds: u64) -> u64 {
+    milliseconds * 1000
+}
+
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -420,5 +426,18 @@ impl std::fmt::Debug for Session {
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sessions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_begins_above_all_generations_of_one_that_let_in_a_crowd_a_moment_ago() {
+        let begun = channel::now();
+        let crowd = 100_000;
+        assert!(first_generation(begun + 1000) > first_generation(begun) + crowd);
+        assert!(first_generation(begun) < 1 << 53, "a number that JavaScript counts exactly");
     }
 }

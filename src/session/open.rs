@@ -245,6 +245,8 @@ impl TurnedAway {
             Self::AuthenticationRequired => Code::NotAuthenticated,
             Self::InvalidToken(Refused::Expired) => Code::Expired,
             Self::InvalidToken(_) => Code::InvalidToken,
+            // Its own code says whether to come back; where there is no close frame, this word does.
+            Self::Disconnected(close) if close.is_come_back() => Code::Unavailable,
             Self::Refused(_) | Self::Disconnected(_) => Code::Refused,
             Self::Later(_) => Code::Busy,
             Self::Draining(_) => Code::Draining,

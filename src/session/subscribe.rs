@@ -23,8 +23,8 @@ impl Session {
     }
 
     /// Joins what an event stream or a poll names in its URL and its cursor. With a cursor the client is told, channel by
-    /// channel, whether it missed anything.
-    pub async fn resume(&mut self, channels: Vec<(ChannelName, Option<Position>)>) {
+    /// channel, whether it missed anything; `is_lost` if nobody knows what its cursor meant.
+    pub async fn resume(&mut self, channels: Vec<(ChannelName, Option<Position>)>, is_lost: bool) {
         let policy = self.shared.policy();
         let mut resumed = Vec::new();
         for (channel, since) in channels {
@@ -40,8 +40,8 @@ impl Session {
                 resumed.push(ResumedChannel { channel, recovered });
             }
         }
-        if !resumed.is_empty() {
-            let complete = resumed.iter().all(|it| it.recovered);
+        if is_lost || !resumed.is_empty() {
+            let complete = !is_lost && resumed.iter().all(|it| it.recovered);
             self.say(&Reply::Resumed { channels: resumed, complete });
         }
     }

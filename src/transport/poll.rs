@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::posts::Reachable;
 use super::seat::{Seat, Welcome, Work};
-use super::wanted::{Wanted, positions, wanted};
+use super::wanted::{Wanted, wanted_from};
 use super::{Body, Settings, Transports, come_back_response, credentials, jittered, json_response, reply_response};
-use crate::channel::{ChannelName, ConnectionId, Position};
-use crate::hub::{Checkpoints, Handed, Outbox, Signal};
+use crate::channel::ConnectionId;
+use crate::hub::{Handed, Outbox, Signal};
 use crate::protocol::query::parameter;
 use crate::protocol::{Close, Code, Codec, Format, Reply, connection_id};
 use crate::session::{Transport, TurnedAway};
@@ -45,8 +45,8 @@ struct Polled {
     come_back: Option<Duration>,
 }
 
-/// How often sessions are looked through for those whose clients did not come back.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often sessions are looked through for those whose clients did not come back, or must go.
+const SWEEP: Duration = Duration::from_secs(1);
 /// After this a poll that cannot get hold of its session answers without.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -77,7 +77,7 @@ struct Call<'a> {
     cursor: &'a str,
     /// The last answer it has.
     confirmed: u64,
-    channels: Vec<(ChannelName, Option<Position>)>,
+    wanted: Wanted,
     wait: Duration,
 }
 
@@ -90,29 +90,22 @@ pub(super) async fn answer<B>(
     let query = request.uri().query().unwrap_or_default();
     let cursor = parameter(query, "cursor").unwrap_or_default().into_owned();
     let resume = Resume::read(&cursor);
-    let checkpoints = transports.sessions.hub().checkpoints();
-    let channels = match wanted_by(&request, &resume, checkpoints) {
-        Ok(channels) => channels,
+    let mut wanted = match wanted_from(query, resume.positions, transports.sessions.hub().checkpoints()) {
+        Ok(wanted) => wanted,
         Err(error) => return reply_response(&Reply::error(Code::BadChannel, error)),
     };
     let wait = parameter(query, "wait").and_then(|it| it.parse().ok()).map(Duration::from_secs);
     let wait = jittered(settings.poll_wait.min(wait.unwrap_or(settings.poll_wait)));
     let parked = match resume.session.and_then(|(id, secret, _)| transports.polls.find(id, secret)) {
-        Some(parked) => parked,
+        Some(parked) => {
+            // The session itself knows where its client stands.
+            wanted.is_lost = false;
+            parked
+        }
         None => open(&request, settings, transports),
     };
-    let call = Call { cursor: &cursor, confirmed: resume.session.map_or(0, |it| it.2), channels, wait };
+    let call = Call { cursor: &cursor, confirmed: resume.session.map_or(0, |it| it.2), wanted, wait };
     parked.serve(settings, call, transports).await
-}
-
-fn wanted_by<B>(request: &Request<B>, resume: &Resume, checkpoints: &Checkpoints) -> Wanted {
-    let mut channels = positions(resume.positions, checkpoints);
-    for (channel, _) in wanted(request, checkpoints)? {
-        if !channels.iter().any(|it| it.0 == channel) {
-            channels.push((channel, None));
-        }
-    }
-    Ok(channels)
 }
 
 fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transports>) -> Arc<Parked> {
@@ -121,7 +114,7 @@ fn open<B>(request: &Request<B>, settings: &Settings, transports: &Arc<Transport
     let outbox = Outbox::new(sessions.hub(), Format::Poll, None, settings.outbox);
     let reachable = transports.posts.open(&outbox);
     let secret = Some(reachable.secret.to_string());
-    let welcome = Welcome { heartbeat: settings.heartbeat.told(), secret, channels: Vec::new() };
+    let welcome = Welcome { heartbeat: settings.heartbeat.told(), secret, wanted: Wanted::default() };
     let parked = Arc::new(Parked {
         secret: reachable.secret.clone(),
         newer: Notify::new(),
@@ -183,6 +176,18 @@ impl Polls {
                 polled.outbox.note_end(&Close::SILENT);
                 polled.leave().await;
             }
+            self.send_away_the_unwanted().await;
+        }
+    }
+
+    /// Ends sessions that were told to go between two polls. What is left of one tells its client so, should it come back.
+    async fn send_away_the_unwanted(&self) {
+        let parked: Vec<_> = self.0.lock().expect("nothing panics under this lock").values().cloned().collect();
+        for parked in parked {
+            // One with a poll to answer hears of it there.
+            if let Ok(mut polled) = parked.polled.try_lock() {
+                polled.go_if_told_to().await;
+            }
         }
     }
 }
@@ -199,7 +204,7 @@ impl Parked {
             return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
         };
         polled.outbox.confirm(call.confirmed);
-        let response = match polled.ready(call.channels).await {
+        let response = match polled.ready(call.wanted).await {
             Ok(()) => {
                 let newer = self.newer.notified();
                 let handed = polled.wait(call.wait, newer).await;
@@ -223,7 +228,11 @@ impl Parked {
 
 impl Polled {
     /// Lets the session finish what it is doing, and joins the channels that are new.
-    async fn ready(&mut self, channels: Vec<(ChannelName, Option<Position>)>) -> Result<(), TurnedAway> {
+    async fn ready(&mut self, wanted: Wanted) -> Result<(), TurnedAway> {
+        self.go_if_told_to().await;
+        if self.is_over {
+            return Ok(());
+        }
         self.seat.rest().await;
         self.waiting.push_front(Work::Tick);
         let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
@@ -231,14 +240,14 @@ impl Polled {
         match &mut self.seat {
             Seat::Empty(Some(turned_away)) => Err(turned_away.clone()),
             Seat::Idle(session) => {
-                let new: Vec<_> = channels.into_iter().filter(|it| !session.follows(&it.0)).collect();
+                let new: Vec<_> = wanted.channels.into_iter().filter(|it| !session.follows(&it.0)).collect();
                 // A channel that cannot be joined just now keeps its place in the cursor.
                 for (channel, position) in &new {
                     if let Some(at) = position {
                         self.outbox.note_position(channel, at.epoch, at.seq);
                     }
                 }
-                session.resume(new).await;
+                session.resume(new, wanted.is_lost).await;
                 Ok(())
             }
             _ => Ok(()),
@@ -249,6 +258,11 @@ impl Polled {
     async fn attend(&mut self) {
         self.seat.rest().await;
         while let Some(work) = self.reachable.mailbox.take() {
+            self.go_if_told_to().await;
+            if self.is_over {
+                // Whoever posted it hears that the connection is gone.
+                return;
+            }
             self.waiting.push_back(work);
             let _ = self.seat.go_on(&mut self.waiting, &self.outbox);
             self.seat.rest().await;
@@ -275,6 +289,9 @@ impl Polled {
         // Before anything is looked at: what comes after that wakes this poll.
         self.outbox.listen(cx.waker());
         loop {
+            if self.is_over {
+                return;
+            }
             let mut is_busy = self.seat.poll_done(cx) || self.seat.wants_to_feed(&self.outbox);
             if let Some(work) = self.reachable.mailbox.take() {
                 self.waiting.push_back(work);
@@ -288,9 +305,19 @@ impl Polled {
                 None if !is_busy => return,
                 None => {}
             }
-            if self.seat.go_on(&mut self.waiting, &self.outbox).is_err() || self.is_over {
+            if self.is_over || self.seat.go_on(&mut self.waiting, &self.outbox).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Ends where somebody wants it to, although no poll is there to be told.
+    async fn go_if_told_to(&mut self) {
+        let told = self.outbox.end().filter(|_| !self.is_over);
+        if let Some(close) = told {
+            self.end(&close);
+            self.waiting.clear();
+            std::mem::replace(&mut self.seat, Seat::Empty(None)).finish().await;
         }
     }
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::channel::{ChannelName, Position, now};
+use super::wanted::Wanted;
+use crate::channel::{ChannelName, now};
 use crate::hub::{Hole, Outbox};
 use crate::protocol::{Command, Heartbeat, Misread, Reply};
 use crate::session::{Hello, Session, Sessions, TurnedAway};
@@ -27,7 +28,7 @@ pub(super) enum Seat {
 pub(super) struct Welcome {
     pub(super) heartbeat: Heartbeat,
     pub(super) secret: Option<String>,
-    pub(super) channels: Vec<(ChannelName, Option<Position>)>,
+    pub(super) wanted: Wanted,
 }
 
 /// The next helping of a catch-up is put into an outbox with less than this.
@@ -57,7 +58,7 @@ impl Seat {
         Self::Busy(Box::pin(async move {
             let mut session = sessions.open(hello, &outbox).await?;
             session.begin(welcome.heartbeat, welcome.secret).await;
-            session.resume(welcome.channels).await;
+            session.resume(welcome.wanted.channels, welcome.wanted.is_lost).await;
             Ok(session)
         }))
     }

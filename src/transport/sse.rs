@@ -34,8 +34,8 @@ pub(super) async fn stream<B>(
 ) -> Response<Body> {
     let sessions = &transports.sessions;
     let hello = credentials::hello(&request, &settings, sessions, Transport::EventStream, None);
-    let channels = wanted(&request, sessions.hub().checkpoints());
-    let visit = Visit { hello, channels, settings, transports: transports.clone() };
+    let wanted = wanted(&request, sessions.hub().checkpoints());
+    let visit = Visit { hello, wanted, settings, transports: transports.clone() };
     if let Some(takeover) = request.extensions_mut().remove::<Takeover>() {
         let head = head(cross_origin);
         let run = Box::new(move |stream: Stream, _read| -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -76,7 +76,7 @@ pub(super) fn head(cross_origin: &[(HeaderName, HeaderValue)]) -> Bytes {
 /// A client at the door.
 struct Visit {
     hello: Hello,
-    channels: Wanted,
+    wanted: Result<Wanted, String>,
     settings: Arc<Settings>,
     transports: Arc<Transports>,
 }
@@ -105,29 +105,29 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
 impl EventStream {
     fn begin(visit: Visit, wire: Option<Box<dyn Wire>>, head: Option<Bytes>) -> Self {
-        let Visit { hello, channels, settings, transports } = visit;
+        let Visit { hello, wanted, settings, transports } = visit;
         let sessions = transports.sessions.clone();
-        let is_one = channels.as_ref().is_ok_and(|it| it.len() <= 1);
+        let is_one = wanted.as_ref().is_ok_and(|it| it.channels.len() <= 1);
         let format = if is_one { Format::EventStream } else { Format::EventStreamMany };
         let outbox = Outbox::new(sessions.hub(), format, wire, settings.outbox);
         // Whatever is said before a channel is joined carries its old position: a browser that is turned away, or cut off
         // in between, still knows where it was.
-        for (channel, position) in channels.iter().flatten() {
+        for (channel, position) in wanted.iter().flat_map(|it| &it.channels) {
             if let Some(at) = position {
                 outbox.note_position(channel, at.epoch, at.seq);
             }
         }
         outbox.control(head.unwrap_or_default());
-        outbox.control(retry(RETRY));
+        outbox.control(retry(jittered(RETRY)));
         let reachable = transports.posts.open(&outbox);
-        let seat = match channels {
-            Ok(channels) => {
+        let seat = match wanted {
+            Ok(wanted) => {
                 let secret = Some(reachable.secret.to_string());
-                Seat::open(sessions, hello, &outbox, Welcome { heartbeat: settings.heartbeat.told(), secret, channels })
+                Seat::open(sessions, hello, &outbox, Welcome { heartbeat: settings.heartbeat.told(), secret, wanted })
             }
             Err(error) => {
                 outbox.reply(&Reply::error(crate::protocol::Code::BadChannel, error));
-                outbox.control(retry(RETRY_REFUSED));
+                outbox.control(retry(jittered(RETRY_REFUSED)));
                 Seat::Empty(None)
             }
         };
@@ -242,7 +242,7 @@ impl EventStream {
 
     fn turn_away(&mut self, turned_away: &TurnedAway) {
         self.outbox.reply(&turned_away.reply());
-        self.outbox.control(retry(turned_away.come_back().unwrap_or(RETRY_REFUSED)));
+        self.outbox.control(retry(turned_away.come_back().unwrap_or_else(|| jittered(RETRY_REFUSED))));
         self.is_ending = true;
     }
 
@@ -259,14 +259,15 @@ impl EventStream {
         self.outbox.note_end(close);
         self.outbox.forget_data();
         self.outbox.reply(&Reply::Closed { code: close.code, reason: close.reason.clone() });
-        self.outbox.control(retry(if close.is_come_back() { RETRY } else { RETRY_REFUSED }));
+        self.outbox.control(retry(jittered(if close.is_come_back() { RETRY } else { RETRY_REFUSED })));
         self.is_ending = true;
     }
 }
 
-/// How long the browser waits before it comes back, each a little differently.
+/// How long the browser waits before it comes back. Never less than it was told: an appointment that is kept too early is
+/// made again.
 pub(super) fn retry(after: Duration) -> Bytes {
-    format!("retry: {}\n\n", jittered(after).as_millis()).into()
+    format!("retry: {}\n\n", after.as_micros().div_ceil(1000)).into()
 }
 
 /// An event stream as a body that HTTP asks for more.

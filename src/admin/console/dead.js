@@ -15,8 +15,9 @@ export default {
     );
     const replay = async (ids) => {
       try {
-        const { replayed } = await call('POST', '/webhooks/dead/replay', ids ? { ids } : {});
-        said.replaceChildren(el('p.good', {}, `${count(replayed)} on their way again.`));
+        const { replayed, left } = await call('POST', '/webhooks/dead/replay', ids ? { ids } : {});
+        const rest = left > 0 ? ` No room in the queue for ${count(left)} more: try again later.` : '';
+        said.replaceChildren(el('p.good', {}, `${count(replayed)} on their way again.${rest}`));
         read();
       } catch (error) {
         said.replaceChildren(trouble(error));
@@ -30,11 +31,11 @@ export default {
           total > dead.length ? el('p.dim', {}, `${count(dead.length)} of ${count(total)}`) : '',
           table(
             [
-              { name: 'Type', cell: (it) => it.type },
-              { name: 'Since', cell: (it) => ago(it.timestamp) },
-              { name: 'Attempts', number: true, cell: (it) => count(it.attempts) },
-              { name: 'Why', cell: (it) => it.error },
-              { name: 'Notice', cell: (it) => el('details', {}, el('summary', {}, it.id), json(it.body ?? it)) },
+              { name: 'Event', cell: (it) => it.event },
+              { name: 'Dead for', cell: (it) => ago(it.diedAt) },
+              { name: 'Tries', number: true, cell: (it) => count(it.tries) },
+              { name: 'Why', cell: (it) => it.reason },
+              { name: 'Notice', cell: (it) => el('details', {}, el('summary', {}, it.id), json(it.notice)) },
               { name: '', cell: (it) => el('button.plain', { type: 'button', onclick: () => replay([it.id]) }, 'Replay') },
             ],
             dead,

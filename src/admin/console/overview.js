@@ -21,7 +21,7 @@ export default {
     );
     const numbers = live.watch((readings) => {
       tiles.replaceChildren(...TILES.map((it) => tile(it, readings)));
-      books.replaceChildren(...ledger(readings.at(-1)));
+      books.replaceChildren(...ledger(readings));
       backend.replaceChildren(webhooks(readings));
     });
     const state = every(5000, async () => {
@@ -67,7 +67,9 @@ function tile({ name, value, rate: counter, say, parts }, readings) {
   );
 }
 
-function ledger(now) {
+function ledger(readings) {
+  const now = readings.at(-1);
+  const before = readings[Math.max(0, readings.length - 1 - WINDOW)];
   const [expected, flushed, queued] = ['deliveries_expected_total', 'deliveries_flushed_total', 'deliveries_queued'].map((it) => now.sum(it));
   const dropped = now.by('deliveries_dropped_total', 'reason');
   const lost = dropped.reduce((sum, [, it]) => sum + it, 0);
@@ -85,27 +87,33 @@ function ledger(now) {
       ['Flushed to the kernel', count(flushed)],
       ['Queued', count(queued)],
       ...dropped.map(([reason, it]) => [`Dropped: ${reason}`, count(it)]),
+      ['Half of the pushes delivered within', within(before, now, 'push_duration_seconds', 0.5, 'nothing pushed')],
+      ['99 % delivered within', within(before, now, 'push_duration_seconds', 0.99, 'nothing pushed')],
     ]),
     el(isBalanced ? 'p.good' : 'p.bad', {}, isBalanced ? 'expected = flushed + queued + dropped' : 'The books do not balance'),
   ];
 }
 
+const BREAKER = ['closed', 'half open: one is trying', 'open: the backend is not asked'];
+
+/** Below which time a share of what happened lately lies, in words. */
+function within(before, now, name, share, nothing) {
+  const it = quantile(before, now, name, share);
+  return it === undefined ? nothing : `≤ ${seconds(it)}`;
+}
+
 function webhooks(readings) {
   const now = readings.at(-1);
   const before = readings[Math.max(0, readings.length - 1 - WINDOW)];
-  const latency = (share) => {
-    const it = quantile(before, now, 'webhook_duration_seconds', share);
-    return it === undefined ? 'nothing asked' : `≤ ${seconds(it)}`;
-  };
-  const optional = (name, label, say = count) => (now.has(name) ? [[label, say(now.sum(name))]] : []);
+  const latency = (share) => within(before, now, 'webhook_duration_seconds', share, 'nothing asked');
   return facts([
     ['Questions', perSecond(rate(before, now, 'webhook_duration_seconds_count'))],
     ['Half answered within', latency(0.5)],
     ['99 % answered within', latency(0.99)],
     ['In flight, waiting', `${count(now.sum('webhook_in_flight'))}, ${count(now.sum('webhook_waiting'))}`],
-    ...optional('webhook_breaker_open', 'Circuit breaker', (it) => (it > 0 ? 'open: not asked' : 'closed')),
-    ...optional('notices_queued', 'Notices waiting'),
-    ...(now.has('dead_letters') ? [['Dead letters', link(count(now.sum('dead_letters')), 'dead')]] : []),
+    ['Circuit breaker', BREAKER[now.sum('webhook_breaker_state')]],
+    ['Notices waiting', count(now.sum('notices_queued'))],
+    ['Dead letters', link(count(now.sum('dead_letters')), 'dead')],
     ...now.by('webhook_duration_seconds_count', 'outcome').map(([outcome, it]) => [`Answered: ${outcome}`, count(it)]),
     ['Requests passed through', perSecond(rate(before, now, 'proxy_requests_total'))],
     ['Failed at the backend', count(now.sum('proxy_failures_total'))],

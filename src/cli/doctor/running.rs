@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -18,6 +18,8 @@ use crate::config::Config;
 const CHANNEL: &str = "outrigger.doctor";
 /// The metric of the circuit breaker when it lets nothing through.
 const BREAKER_OPEN: f64 = 2.0;
+/// It answers, with a certificate that nobody vouches for.
+const UNPROVEN: &str = "say --insecure where the API has a certificate that it signed itself";
 /// Descriptors a node needs besides those of clients and backends.
 const OWN_DESCRIPTORS: f64 = 64.0;
 
@@ -26,7 +28,11 @@ pub(super) async fn health(node: &Node) -> (Finding, Option<SystemTime>) {
     let start = "start it with `outrigger run`, or say where it is with --url";
     let response = match timeout(PATIENCE, node.call(Method::GET, "/healthz", Bytes::new())).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => return (Finding::failed("node", error.to_string(), start), None),
+        Ok(Err(error)) => {
+            let found = error.to_string();
+            let fix = if found.contains("certificate") { UNPROVEN } else { start };
+            return (Finding::failed("node", found, fix), None);
+        }
         Err(_) => return (Finding::failed("node", format!("no answer within {PATIENCE:?}"), start), None),
     };
     let time = response.headers().get(header::DATE).and_then(|it| httpdate::parse_http_date(it.to_str().ok()?).ok());
@@ -51,7 +57,7 @@ pub(super) async fn health(node: &Node) -> (Finding, Option<SystemTime>) {
 
 pub(super) async fn readiness(node: &Node) -> Finding {
     match ask(node, Method::GET, "/readyz").await {
-        Ok((200, _)) => Finding::ok("ready", "load balancers are told to send clients"),
+        Ok((StatusCode::OK, _)) => Finding::ok("ready", "load balancers are told to send clients"),
         Ok((_, state)) => {
             Finding::failed("ready", format!("load balancers are told to send nobody: {state}"), "see its log")
         }
@@ -61,18 +67,15 @@ pub(super) async fn readiness(node: &Node) -> Finding {
 
 /// Whether the file is what runs.
 pub(super) async fn configuration(operator: Option<&Node>) -> Finding {
-    let Some(operator) = operator else {
-        return Finding::warning(
-            "configuration",
-            "not checked",
-            "it takes a key with the scope admin: in `api.keys`, or by --key",
-        );
-    };
+    let Some(operator) = operator else { return not_checked("configuration", "admin") };
     let (status, answer) = match ask(operator, Method::POST, "/reload?dry_run=true").await {
         Ok(it) => it,
         Err(error) => return Finding::failed("configuration", error.to_string(), "see its log"),
     };
-    if status != 200 {
+    if let Some(finding) = not_let_in("configuration", status, "admin") {
+        return finding;
+    }
+    if status != StatusCode::OK {
         let errors: Vec<_> = answer["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let found = format!("the node would not take its file: {}", errors.join("; "));
         return Finding::failed("configuration", found, "correct it; what runs goes on meanwhile");
@@ -95,19 +98,9 @@ pub(super) async fn configuration(operator: Option<&Node>) -> Finding {
 
 /// A publication through the node and its engine and back.
 pub(super) async fn round_trip(reader: &Node, pusher: Option<&Node>) -> Finding {
-    let Some(pusher) = pusher else {
-        return Finding::warning(
-            "round trip",
-            "not checked",
-            "it takes a key with the scope push: in `api.keys`, or by --key",
-        );
-    };
+    let Some(pusher) = pusher else { return not_checked("round trip", "push") };
     match timeout(PATIENCE, publish_and_hear(reader, pusher)).await {
-        Ok(Ok((there, back))) => {
-            let found =
-                format!("a publication was taken after {:.1} ms and heard after {:.1} ms", there * 1e3, back * 1e3);
-            Finding::ok("round trip", found)
-        }
+        Ok(Ok(finding)) => finding,
         Ok(Err(error)) => Finding::failed("round trip", error.to_string(), "see its log, and /readyz for the engine"),
         Err(_) => Finding::failed(
             "round trip",
@@ -117,9 +110,12 @@ pub(super) async fn round_trip(reader: &Node, pusher: Option<&Node>) -> Finding 
     }
 }
 
-/// Seconds until the receipt, and until the message was there.
-async fn publish_and_hear(reader: &Node, pusher: &Node) -> Result<(f64, f64), Error> {
+/// How long it took until the receipt, and until the message was there.
+async fn publish_and_hear(reader: &Node, pusher: &Node) -> Result<Finding, Error> {
     let response = reader.call(Method::GET, &format!("/tail?channel={CHANNEL}"), Bytes::new()).await?;
+    if let Some(finding) = not_let_in("round trip", response.status(), "read") {
+        return Ok(finding);
+    }
     if !response.status().is_success() {
         return Err(node::refusal(response).await);
     }
@@ -128,6 +124,9 @@ async fn publish_and_hear(reader: &Node, pusher: &Node) -> Result<(f64, f64), Er
     let begun = Instant::now();
     let push = json!({ "channel": CHANNEL, "id": id, "data": null }).to_string();
     let receipt = pusher.call(Method::POST, "/push", push.into()).await?;
+    if let Some(finding) = not_let_in("round trip", receipt.status(), "push") {
+        return Ok(finding);
+    }
     if !receipt.status().is_success() {
         return Err(node::refusal(receipt).await);
     }
@@ -140,7 +139,24 @@ async fn publish_and_hear(reader: &Node, pusher: &Node) -> Result<(f64, f64), Er
             None => return Err(Error::Failed("the node ended the stream".into())),
         }
     }
-    Ok((taken, begun.elapsed().as_secs_f64()))
+    let heard = begun.elapsed().as_secs_f64();
+    let found = format!("a publication was taken after {:.1} ms and heard after {:.1} ms", taken * 1e3, heard * 1e3);
+    Ok(Finding::ok("round trip", found))
+}
+
+/// A key that is good for less is no fault of the node's.
+fn not_checked(check: &'static str, scope: &str) -> Finding {
+    Finding::warning(check, "not checked", format!("it takes a key with the scope {scope}: in `api.keys`, or by --key"))
+}
+
+/// What there is to say where the key does not open the door.
+fn not_let_in(check: &'static str, status: StatusCode, scope: &str) -> Option<Finding> {
+    let fix = "compare `api.keys` of the running node with --key and OUTRIGGER_KEY";
+    match status {
+        StatusCode::UNAUTHORIZED => Some(Finding::failed(check, "the node does not know the key", fix)),
+        StatusCode::FORBIDDEN => Some(not_checked(check, scope)),
+        _ => None,
+    }
 }
 
 /// The ledger, the notices, and the descriptors.
@@ -210,13 +226,10 @@ fn sum(metrics: &str, name: &str) -> Option<f64> {
 }
 
 /// An answer as status and JSON.
-async fn ask(node: &Node, method: Method, path: &str) -> Result<(u16, Value), Error> {
+async fn ask(node: &Node, method: Method, path: &str) -> Result<(StatusCode, Value), Error> {
     let call = async {
         let response = node.call(method, path, Bytes::new()).await?;
-        let status = response.status().as_u16();
-        if matches!(status, 401 | 403) {
-            return Err(node::refusal(response).await);
-        }
+        let status = response.status();
         let text = node::text(response.into_body()).await?;
         Ok((status, serde_json::from_str(&text).unwrap_or_default()))
     };

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Why a data folder cannot be used.
@@ -18,6 +18,9 @@ pub enum OpenError {
     Store { path: PathBuf, error: rusqlite::Error },
 }
 
+/// Which file it is, whatever its name: device and number.
+type Identity = (u64, u64);
+
 /// The folder, for as long as this process has it.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -25,7 +28,9 @@ pub(super) struct Folder {
     /// Says up to which row the store was written, from beside it: a store that ends before has lost its tail.
     witness: File,
     /// Locked; the system unlocks it whichever way the process ends.
-    _lock: File,
+    lock: File,
+    /// The store's own file, as it was opened.
+    store: Option<Identity>,
 }
 
 impl Folder {
@@ -41,7 +46,7 @@ impl Folder {
             TryLockError::WouldBlock => OpenError::InUse { path: path.to_owned() },
             TryLockError::Error(error) => unusable(error),
         })?;
-        Ok(Self { path: path.to_owned(), witness: file("witness")?, _lock: lock })
+        Ok(Self { path: path.to_owned(), witness: file("witness")?, lock, store: None })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -50,6 +55,19 @@ impl Folder {
 
     pub(super) fn store(&self) -> PathBuf {
         self.path.join("store.sqlite")
+    }
+
+    /// From now on the store is this file.
+    pub(super) fn remember_store(&mut self) {
+        self.store = std::fs::metadata(self.store()).ok().map(|it| identity(&it));
+    }
+
+    /// Whether what is written is still found by the next process. A store whose files were deleted can be written as
+    /// before, and all of it is gone with this process.
+    pub(super) fn is_in_place(&self) -> bool {
+        let at = |path: PathBuf| std::fs::metadata(path).ok().map(|it| identity(&it));
+        let lock = self.lock.metadata().ok().map(|it| identity(&it));
+        at(self.path.join("lock")) == lock && at(self.store()) == self.store && self.log().exists()
     }
 
     /// What was written last is here before it is in the store itself.
@@ -90,6 +108,10 @@ impl Folder {
         }
         Ok(broken)
     }
+}
+
+fn identity(it: &std::fs::Metadata) -> Identity {
+    (it.dev(), it.ino())
 }
 
 /// Whether a folder could be used, without making or opening anything.

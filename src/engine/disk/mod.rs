@@ -108,6 +108,7 @@ impl Disk {
             health: health.clone(),
             owed: store.owed,
             retry_at: None,
+            looked_at: None,
         };
         thread("outrigger-store", move || writer.work()).map_err(unusable)?;
         Ok(Arc::new(Self { memory, queue, health, left_behind: Mutex::new(store.records) }))

@@ -40,7 +40,7 @@ struct Contents {
 impl Store {
     /// Takes the folder for this process and reads everything in it. Blocks for as long as that takes.
     pub fn open(data: &Data) -> Result<Self, OpenError> {
-        let folder = Folder::open(&data.path)?;
+        let mut folder = Folder::open(&data.path)?;
         let broken = |error| OpenError::Store { path: data.path.clone(), error };
         let (mut tables, mut contents) = match read(&folder, data.fsync) {
             Ok(it) => it,
@@ -65,6 +65,7 @@ impl Store {
         folder.witness(tables.newest());
         let marks = [("boot", &*boot()), ("clean", "0"), ("fsync", data.fsync.word())];
         tables.set_marks(&marks, data.fsync).map_err(broken)?;
+        folder.remember_store();
         folder.sync().map_err(|error| OpenError::Unusable { path: data.path.clone(), error })?;
         Ok(Self::restore(folder, tables, data.fsync, contents))
     }

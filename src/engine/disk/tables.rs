@@ -70,7 +70,7 @@ impl Tables {
         let connection = Connection::open(path)?;
         connection.execute_batch(&format!(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {LOG_PAGES};
-             PRAGMA cache_size = -8192; PRAGMA secure_delete = FAST;
+             PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;
              BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT"
         ))?;
         connection.set_prepared_statement_cache_capacity(32);

@@ -21,6 +21,8 @@ use crate::engine::{Error, Memory, Metrics, Receipt};
 
 /// A store that failed is tried again so often.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is made sure that the folder is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// Nothing to do: looked at now and then all the same.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,8 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// While the store fails: when it is tried again.
     pub(super) retry_at: Option<Instant>,
+    /// When the folder was last seen in its place.
+    pub(super) looked_at: Option<Instant>,
 }
 
 /// A draft of a group.
@@ -136,6 +140,10 @@ impl Writer {
         if stored.is_empty() && self.owed.is_empty() && self.retry_at.is_none() {
             return true;
         }
+        if !self.is_in_place() {
+            self.failed(&"it was removed or replaced; put it back, or start anew");
+            return false;
+        }
         match self.tables.write(&self.owed, &stored) {
             Ok(()) => {
                 self.owed = Owed::default();
@@ -155,7 +163,16 @@ impl Writer {
         }
     }
 
-    fn failed(&mut self, error: &rusqlite::Error) {
+    fn is_in_place(&mut self) -> bool {
+        if self.looked_at.is_some_and(|it| it.elapsed() < LOOK) {
+            return true;
+        }
+        let is_in_place = self.folder.is_in_place();
+        self.looked_at = is_in_place.then(Instant::now);
+        is_in_place
+    }
+
+    fn failed(&mut self, error: &dyn std::fmt::Display) {
         self.health.is_failing.store(true, Ordering::Release);
         self.metrics.failing.set(1);
         self.metrics.failures.inc();

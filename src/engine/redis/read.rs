@@ -58,11 +58,8 @@ impl Core {
                 let publications = reading.after(&since).take(limit).collect();
                 Ok(Page { publications, head: reading.head, unbroken })
             }
-            Continuity::Forked => {
-                let head = self.renew(channel, since.epoch).await?;
-                Ok(Page { publications: Vec::new(), head, unbroken: false })
-            }
-            Continuity::Trimmed | Continuity::OtherEpoch => {
+            // The epoch goes on: a client may claim any position. What a node knows by itself is another matter.
+            Continuity::Forked | Continuity::Trimmed | Continuity::OtherEpoch => {
                 Ok(Page { publications: Vec::new(), head: reading.head, unbroken: false })
             }
         }

@@ -33,9 +33,10 @@ impl Outbox {
     /// Says something to this client alone, before any data that waits. From the connection's own task.
     pub fn reply(&self, reply: &Reply) {
         let mut inner = self.lock();
-        let bytes = match &inner.trail {
-            Some(trail) => inner.format.reply_at(reply, &trail.cursor()),
-            None => inner.format.reply(reply),
+        let format = inner.format;
+        let bytes = match &mut inner.trail {
+            Some(trail) => format.reply_at(reply, &trail.cursor()),
+            None => format.reply(reply),
         };
         inner.push_control(bytes);
     }

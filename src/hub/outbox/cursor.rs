@@ -1,7 +1,8 @@
 //! Where an event stream or a poll stands, apart from what is written to it.
 
-use super::Outbox;
+use super::{Inner, Outbox};
 use crate::channel::{ChannelName, Epoch};
+use crate::hub::Trail;
 use crate::protocol::Format;
 
 impl Outbox {
@@ -18,5 +19,17 @@ impl Outbox {
         if let Some(trail) = &mut self.lock().trail {
             trail.advance(channel, epoch, seq);
         }
+    }
+}
+
+impl Inner {
+    /// The cursor of a trail that goes on from here in thought. A checkpoint it makes is kept for the next one.
+    pub(super) fn cursor_of(&mut self, ahead: Option<Trail>) -> String {
+        let Some(mut ahead) = ahead else { return String::new() };
+        let cursor = ahead.cursor();
+        if let Some(trail) = &mut self.trail {
+            trail.keep_bases_of(ahead);
+        }
+        cursor
     }
 }

@@ -31,7 +31,7 @@ impl Outbox {
         Handed {
             messages: inner.queue.iter().map(|it| it.bytes.clone()).collect(),
             serial: inner.queue.back().map_or(0, |it| it.serial),
-            cursor: trail.map(|it| it.cursor()).unwrap_or_default(),
+            cursor: inner.cursor_of(trail),
         }
     }
 

@@ -183,6 +183,8 @@ impl Outbox {
         if inner.open && !inner.signals.contains(&signal) {
             if let Signal::Close(close) = &signal {
                 inner.ends_with(close);
+                // A client that polls may be told much later, and must not be shown what came in between.
+                inner.ending.get_or_insert(Loss::Closed);
             }
             inner.signals.push_back(signal);
             inner.wake();

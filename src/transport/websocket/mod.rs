@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Control;
 
 use super::seat::{Seat, Welcome, Work};
+use super::wanted::Wanted;
 use super::wire::SocketWire;
 use super::{Settings, TokenSource, credentials, jittered};
 use crate::drain::Draining;
@@ -75,7 +76,7 @@ pub async fn upgrade<B>(
 }
 
 fn welcome(settings: &Settings) -> Welcome {
-    Welcome { heartbeat: settings.heartbeat.told(), secret: None, channels: Vec::new() }
+    Welcome { heartbeat: settings.heartbeat.told(), secret: None, wanted: Wanted::default() }
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

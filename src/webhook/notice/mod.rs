@@ -11,6 +11,7 @@ mod metrics;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod told;
 mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -115,6 +116,7 @@ impl Notices {
             obituaries: Complaints::default(),
         });
         metrics::collect(registry, &notices);
+        notices.take_back_what_is_believed();
         notices
     }
 
@@ -247,6 +249,8 @@ impl Notices {
             let letter = Letter::of_change(change, &self.node, lane);
             self.enqueue(state, letter, webhooks.notice_settings());
         }
+        // Only now: a crash in between tells twice rather than not at all.
+        self.believes(change, webhooks);
         if matches!(change, Change::Vacated { .. }) {
             state.lanes.remove(channel);
         }

@@ -145,14 +145,14 @@ impl Bench {
     fn over(records: Arc<Shelves>, settings: Settings) -> Self {
         let mut registry = Registry::default();
         let webhook_metrics = WebhookMetrics::register(&mut registry);
-        let current = Arc::<Mutex<Option<Arc<Webhooks>>>>::default();
+        let backend = Arc::<Backend>::default();
+        let first = Webhooks::through(backend.exchange(), settings, &webhook_metrics, None).unwrap();
+        let current = Arc::new(Mutex::new(Some(Arc::new(first))));
         let read = current.clone();
         let notices =
             Notices::new(Box::new(move || read.lock().unwrap().clone()), "node-1", records.clone(), &mut registry);
         let work = tokio::spawn(notices.clone().work());
-        let bench = Self { notices, backend: Arc::default(), records, current, webhook_metrics, registry, work };
-        bench.reload(settings);
-        bench
+        Self { notices, backend, records, current, webhook_metrics, registry, work }
     }
 
     fn reload(&self, settings: Settings) {

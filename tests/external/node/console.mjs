@@ -103,6 +103,13 @@ await promise('a connection is shown whole and can be sent away', async () => {
   await closed;
 });
 
+await promise('who is in a channel, and that no letter is dead, is said in words', async () => {
+  const page = await open('channels/room.5');
+  await page.getByText('Nobody, or the rule keeps no presence.').waitFor();
+  await page.goto(`http://${API}/console/#dead`);
+  await page.getByText('None: the backend has acknowledged every notice.').waitFor();
+});
+
 await promise('the configuration is compared with its file and shows no secret', async () => {
   const page = await open('config');
   await page.getByText('The file says what runs').waitFor();

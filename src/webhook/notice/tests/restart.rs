@@ -120,3 +120,27 @@ async fn what_is_noted_of_a_session_is_small() {
     let told = &next.backend.bodies()[0];
     assert_eq!((told["reason"].as_str(), told["connection"]["state"].to_string()), (Some("node_lost"), "{}".into()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn channels_and_members_of_a_dead_process_are_taken_back_unless_they_return_within_the_grace() {
+    let user = || -> Arc<str> { "ada lovelace".into() };
+    let other = || ChannelName::parse("room.6").unwrap();
+    let bench = Bench::start();
+    for channel in [channel(), other()] {
+        bench.notices.change(Change::Occupied { channel: channel.clone() });
+        bench.notices.change(Change::Joined { channel, user: user() });
+    }
+    pass(settings().notices.grace + MOMENT).await;
+    assert_eq!((bench.backend.bodies().len(), bench.records.count(Shelf::Believed)), (4, 4));
+    bench.notices.change(Change::Left { channel: other(), user: user() });
+    let next = Bench::over(bench.kill(), settings());
+    next.notices.change(Change::Occupied { channel: other() });
+    pass(settings().notices.grace + MOMENT).await;
+    let mut told: Vec<_> = next.backend.bodies().iter().map(|it| format!("{} {}", it["type"], it["channel"])).collect();
+    told.sort();
+    assert_eq!(told, [r#""left" "room.5""#, r#""left" "room.6""#, r#""vacated" "room.5""#]);
+    assert_eq!(next.records.count(Shelf::Believed), 1, "room.6 is occupied as before");
+    let last = Bench::over(next.kill(), Settings { events: vec![Event::Disconnect], ..settings() });
+    pass(settings().notices.grace + MOMENT).await;
+    assert_eq!((last.backend.bodies().len(), last.records.count(Shelf::Believed)), (0, 0), "nobody asks any more");
+}
