@@ -50,6 +50,7 @@ promised_by_every_engine! {
     a_channel_nobody_published_to_has_a_position_that_holds
     channels_are_listed_by_the_beginning_of_their_names
     heads_are_told_in_the_order_of_the_channels
+    several_of_one_channel_are_taken_in_their_order
     an_erased_user_leaves_numbers_and_nothing_else
 }
 
@@ -313,4 +314,18 @@ async fn heads_are_told_in_the_order_of_the_channels(on: impl Installation) {
         expected.push(node.publish(channel).await.position);
     }
     assert_eq!(node.broker.heads(&["b", "a", "c"].map(name)).await.unwrap(), expected);
+}
+
+async fn several_of_one_channel_are_taken_in_their_order(on: impl Installation) {
+    let node = on.node().await;
+    node.follow("a").await;
+    node.publish_as("a", "x3").await;
+    let drafts = (1..=5).map(|at| draft("a", Some(&format!("x{at}")))).collect();
+    let receipts = node.broker.publish_all(drafts, KEEP).await;
+    let told: Vec<_> =
+        receipts.iter().map(|it| it.as_ref().unwrap()).map(|it| (it.position.seq, it.duplicate)).collect();
+    assert_eq!(told, [(2, false), (3, false), (1, true), (4, false), (5, false)]);
+    node.heard.hears("a", 1..=5).await;
+    let ids: Vec<_> = node.newest("a", 10).await.publications.iter().map(|it| it.id.to_string()).collect();
+    assert_eq!(ids, ["x3", "x1", "x2", "x4", "x5"]);
 }

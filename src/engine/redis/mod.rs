@@ -253,6 +253,9 @@ impl Core {
     }
 }
 
+/// Publications of one channel in one call: a server does nothing else meanwhile.
+const AT_ONCE: usize = 32;
+
 /// While a slot is on its way from one server to another.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
@@ -290,6 +293,14 @@ fn new_epoch() -> String {
 impl Broker for Redis {
     fn publish(&self, draft: Draft, retention: Retention) -> BoxFuture<'_, Result<Receipt, Error>> {
         Box::pin(self.core.publish(draft, retention))
+    }
+
+    fn publish_all(&self, drafts: Vec<Draft>, retention: Retention) -> BoxFuture<'_, Vec<Result<Receipt, Error>>> {
+        Box::pin(self.core.publish_all(drafts, retention))
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
     }
 
     fn follow(&self, channel: &ChannelName) -> BoxFuture<'_, Result<(), Error>> {
