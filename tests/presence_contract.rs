@@ -219,3 +219,28 @@ async fn members_come_back_after_redis_forgot_them() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_outage_longer_than_a_lease_makes_nobody_leave() {
+    let redis = OnRedis::start().await;
+    let (first, second) = (redis.node().await, redis.node().await);
+    for node in [&first, &second] {
+        node.follow("room").await;
+    }
+    first.join("room", 1, "ada", None).await;
+    second.join("room", 2, "bob", None).await;
+    // Noticed after more than the two seconds of a lease.
+    redis.server.freeze();
+    for node in [&first, &second] {
+        node.heard.until("the engine is out of reach", |it| it.contains(&Event::Reach(false))).await;
+    }
+    redis.server.thaw();
+    for node in [&first, &second] {
+        node.heard.until("the engine is back", |it| it.contains(&Event::Reach(true))).await;
+    }
+    second.join("room", 3, "eve", None).await;
+    for node in [&first, &second] {
+        node.heard.until("eve has come", |it| told(it).contains(&joined("room", "eve", 3))).await;
+        assert!(told(&node.heard.events()).iter().all(|it| matches!(it, Event::Joined { .. })));
+    }
+}

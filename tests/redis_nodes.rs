@@ -201,3 +201,59 @@ async fn what_is_revoked_on_one_node_is_refused_on_all_also_on_those_that_start_
         .await;
     }
 }
+
+#[tokio::test]
+async fn clients_are_told_when_redis_has_lost_its_past() {
+    let mut redis = RedisServer::start().await;
+    let app = node(&redis).await;
+    let mut client = app.client("1", &[]).await;
+    let subscribed = client.subscribe("public.a").await;
+    push(&app, json!({ "channel": "public.a", "data": 1 })).await;
+    let seen = client.expect_push("public.a", 1).await;
+    redis.restart_empty().await;
+    client.expect("degraded").await;
+    client.expect("restored").await;
+    let gap = client.expect("gap").await;
+    assert_eq!((&gap["channel"], &gap["reason"], &gap["seq"]), (&json!("public.a"), &json!("epoch"), &json!(0)));
+    assert_ne!(gap["epoch"], subscribed["epoch"]);
+    push(&app, json!({ "channel": "public.a", "data": 2 })).await;
+    client.expect_push("public.a", 1).await;
+    let mut late = app.client("2", &[]).await;
+    let since = json!({ "epoch": subscribed["epoch"], "seq": 1, "id": seen["id"] });
+    late.send(json!({ "type": "subscribe", "channel": "public.a", "since": since })).await;
+    assert_eq!(late.expect("subscribed").await["recovered"], false);
+}
+
+#[tokio::test]
+async fn clients_of_a_node_that_was_cut_off_get_what_it_missed_in_order() {
+    let redis = RedisServer::start().await;
+    let relay = crate::support::service::Relay::to(redis.address()).await;
+    let cut = TestApp::with(&format!("engine: {{ redis: {{ url: '{}' }} }}", relay.url())).await;
+    let other = node(&redis).await;
+    let mut client = cut.client("1", &[]).await;
+    client.subscribe("public.a").await;
+    push(&other, json!({ "channel": "public.a", "data": 1 })).await;
+    client.expect_push("public.a", 1).await;
+    relay.swallow();
+    client.expect("degraded").await;
+    for at in 2..=40 {
+        push(&other, json!({ "channel": "public.a", "data": at })).await;
+    }
+    relay.pass_on();
+    // What was missed and the good news come in either order.
+    let mut next = 2;
+    let mut is_restored = false;
+    while next <= 40 || !is_restored {
+        let message = client.next().await;
+        match message["type"].as_str().unwrap() {
+            "restored" => is_restored = true,
+            "message" => {
+                assert_eq!(message["seq"], next, "{message}");
+                next += 1;
+            }
+            other => panic!("unexpected {other}: {message}"),
+        }
+    }
+    push(&other, json!({ "channel": "public.a", "data": 41 })).await;
+    client.expect_push("public.a", 41).await;
+}
