@@ -104,7 +104,6 @@ impl Shop {
             return match path {
                 "/" => file("text/html; charset=utf-8", include_str!("demo/index.html")),
                 "/demo.js" => file("text/javascript; charset=utf-8", include_str!("demo/demo.js")),
-                "/realtime.js" => file("text/javascript; charset=utf-8", include_str!("demo/realtime.js")),
                 "/style.css" => file("text/css; charset=utf-8", include_str!("demo/style.css")),
                 "/icon.svg" => file("image/svg+xml", include_str!("demo/icon.svg")),
                 "/session" => self.session(&head.headers),

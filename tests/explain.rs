@@ -85,6 +85,14 @@ async fn living_connections_are_judged_by_what_they_really_were_granted() {
 }
 
 #[tokio::test]
+async fn a_rule_that_leaves_publications_out_says_so() {
+    let rules = "channels: [{ match: 'ticks.*', subscribe: public, min_interval: 250ms, when_slow: latest_only }]";
+    let app = TestApp::with(rules).await;
+    let rule = &get(&app, "/explain?channel=ticks.5").await["rule"];
+    assert_eq!((&rule["minIntervalMs"], &rule["whenSlow"]), (&json!(250), &json!("latest_only")));
+}
+
+#[tokio::test]
 async fn the_summary_speaks_of_all_connections_however_few_are_listed() {
     let app = TestApp::start().await;
     let _outside = app.client("42", &["room.6"]).await;

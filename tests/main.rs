@@ -9,6 +9,7 @@ mod engine_contract;
 mod engine_nodes;
 mod explain;
 mod notices;
+mod openapi;
 mod operate;
 mod poll;
 mod presence;

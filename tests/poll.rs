@@ -1,9 +1,12 @@
 //! Long-poll: the same session and the same cursor, one request after the other.
 
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::support::app::{TestApp, token};
-use crate::support::soon;
+use crate::support::backend::Reply;
+use crate::support::{Gate, client, soon};
 
 fn types(answer: &Value) -> Vec<&str> {
     answer["messages"].as_array().unwrap().iter().map(|it| it["type"].as_str().unwrap()).collect()
@@ -68,6 +71,42 @@ async fn a_newer_poll_ends_the_older_one() {
     });
     let heard = [types(&older).len(), types(&newer).len()];
     assert!(heard.contains(&1), "{older} {newer}");
+}
+
+#[tokio::test]
+async fn a_newer_poll_ends_an_older_one_though_both_had_to_wait_for_their_session() {
+    let app = TestApp::start().await;
+    let first = app.poll(&format!("channels=public.a&token={}", token("42", &["room.*"]))).await;
+    let (query, gate) = (format!("cursor={}", cursor(&first)), Gate::closed());
+    let held = gate.clone();
+    app.backend.on("/hooks", move |_| Reply::new(204, "").behind(&held));
+    let [id, secret] = ["connectionId", "secret"].map(|it| first["messages"][0][it].as_str().unwrap().to_owned());
+    let publish = Request::post(format!("/realtime/connections/{id}/publish"))
+        .header("host", "app.test")
+        .header("authorization", format!("Bearer {secret}"))
+        .body(Full::<bytes::Bytes>::from(json!({ "channel": "room.5", "data": 1 }).to_string()))
+        .unwrap();
+    // Whatever was sent before it has come by then.
+    let settle = async || assert_eq!(app.get("/").await.status(), 200);
+    let older = async {
+        let answer = app.poll(&query).await;
+        app.publish("public.a", json!(1)).await;
+        answer
+    };
+    let newer = async {
+        settle().await;
+        tokio::join!(app.poll(&query), async {
+            settle().await;
+            gate.open();
+        })
+        .0
+    };
+    let polls = async {
+        app.backend.next().await;
+        tokio::join!(older, newer)
+    };
+    let (_, (older, newer)) = tokio::join!(client::send(app.public(), publish), polls);
+    assert_eq!((types(&older), types(&newer)), (vec![], vec!["message"]));
 }
 
 #[tokio::test]

@@ -185,6 +185,32 @@ async fn a_full_disk_refuses_pushes_with_503_and_goes_on_by_itself_once_there_is
     assert_eq!(answer["results"][0]["seq"], taken + 2);
 }
 
+#[tokio::test]
+async fn a_node_that_starts_on_a_full_disk_serves_what_it_has_and_refuses_pushes_until_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path(), "1s").await;
+    push(&node, "one", 1).await;
+    node.kill().await;
+
+    let mut node = Node::start_cramped(folder.path(), 0).await;
+    let mut client = socket(&node).await;
+    client.send(json!({ "type": "subscribe", "channel": "public.a", "since": null })).await;
+    assert_eq!(client.expect("subscribed").await["seq"], 1);
+    assert_eq!(node.push(json!({ "channel": "public.a", "data": 2 })).await.0, 503);
+    assert_eq!(
+        (node.get("/readyz").await.0, node.get("/readyz?for=site").await.0.as_u16()),
+        (503.try_into().unwrap(), 200)
+    );
+
+    prlimit(Some(node.pid()), Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    node.says("can be written again").await;
+    assert_eq!(push(&node, "two", 2).await["seq"], 2);
+    client.expect_push("public.a", 2).await;
+    node.kill().await;
+    let node = Node::start(folder.path(), "1s").await;
+    assert_eq!(push(&node, "two", 2).await["duplicate"], true);
+}
+
 /// Where the node is just now.
 type Where = watch::Receiver<(SocketAddr, SocketAddr)>;
 

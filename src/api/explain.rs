@@ -63,6 +63,7 @@ impl Case<'_> {
             "history": if rule.history.size == 0 { Value::Null } else { history },
             "presence": rule.presence.is_some(),
             "whenSlow": when_slow(rule),
+            "minIntervalMs": rule.min_interval.map(|it| it.as_millis() as u64),
         })
     }
 

@@ -1,25 +1,68 @@
-// The demo's page: what it shows, and what its buttons do. How messages come and go is realtime.js.
-
-import { Realtime } from './realtime.js';
+// The demo's page: what it shows, and what its buttons do. How messages come and go is the packaged client's business.
 
 const byId = (id) => document.getElementById(id);
 const NAMES = { websocket: 'WebSocket', sse: 'event stream', poll: 'long-poll' };
+const CHAT = 'chat.lobby';
+const SHOW = { [CHAT]: showSaid, ticker: showPrice, orders: showOrder };
+const AWAY = 3000;
 const MINUTE = 60;
 const MAX_LINES = 200;
 
-const realtime = new Realtime(['chat.lobby', 'ticker', 'orders'], {
-  message: (message) => show(message),
-  history: (channel, messages) => messages.forEach((message) => show({ ...message, channel })),
-  state: showState,
-  position: showPosition,
-  resumed: showResumed,
-  error: (error) => notice(error.message),
-});
+/** Over the chosen transport, and no other. */
+let live;
+/** Per channel: the last number this page knows ({epoch, seq, id}), whichever client heard it, and what was lost before. */
+const positions = new Map();
 
-const SHOWN = { 'chat.lobby': showSaid, ticker: showPrice, orders: showOrder };
+function connect(transport) {
+  live?.close();
+  const client = live = new Outrigger({ transports: [transport] });
+  // One that was left for another transport has nothing to say any more.
+  client.on('status', (status) => client === live && showStatus(status, transport));
+  client.on('error', (error) => notice(error.message));
+  for (const name of Object.keys(SHOW)) follow(client.channel(name));
+  client.channel(CHAT).presence.on('change', (members) => showMembers([...members.keys()], client.channel(CHAT).presence.total));
+}
 
-function show(message) {
-  SHOWN[message.channel]?.(message);
+function follow(channel) {
+  channel.on('message', (_, message) => {
+    moved(channel);
+    SHOW[channel.name](message);
+  });
+  channel.on('subscribed', (reply) => subscribed(channel, reply));
+  channel.on('gap', () => lost(channel));
+}
+
+/** A client goes on from where it was. A new one does not know where that is: the history tells what came meanwhile. */
+async function subscribed(channel, { recovered, epoch }) {
+  if (recovered) return resumed(channel);
+  const before = positions.get(channel.name);
+  const since = before?.epoch === epoch && recovered === undefined && !channel.isConflated ? before : undefined;
+  if (!before || since || channel.isConflated) moved(channel);
+  else if (recovered === undefined) lost(channel);
+  const history = await channel.history({ since, limit: 50 }).catch(() => null); // Lost again: so it is asked again.
+  for (const message of history?.messages ?? []) SHOW[channel.name](message);
+  if (history && since) (history.complete ? resumed : lost)(channel);
+}
+
+function resumed(channel) {
+  moved(channel);
+  byId('resumed').textContent ||= 'Resumed: nothing was lost.';
+}
+
+function lost(channel) {
+  const isAnew = positions.get(channel.name).epoch !== channel.position.epoch;
+  moved(channel, 1);
+  byId('resumed').textContent = isAnew ? 'The server started anew and forgot the past.' : `Some of ${channel.name} was lost, and it says so.`;
+}
+
+/** Keeps where the channel is. What is left out of a ticker on purpose is no loss. */
+function moved(channel, losses = 0) {
+  const { epoch, seq, id } = channel.position;
+  const { gaps = 0, leftOut = 0, ...before } = positions.get(channel.name) ?? {};
+  const skipped = channel.isConflated && before.epoch === epoch ? Math.max(0, seq - before.seq - 1) : 0;
+  const position = { epoch, seq, id, gaps: gaps + losses, leftOut: leftOut + skipped };
+  positions.set(channel.name, position);
+  showPosition(channel, position);
 }
 
 function element(name, properties = {}, ...children) {
@@ -35,29 +78,42 @@ function time(timestamp) {
 }
 
 /** Puts a line where its number belongs; history may come after what is newer, and brings some lines again. */
-function insert(list, message, line) {
-  const epoch = realtime.positions.get(message.channel)?.epoch;
-  const isSame = (it) => it.dataset.id === message.id;
-  if ([...list.children].some(isSame)) return;
-  Object.assign(line.dataset, { id: message.id, seq: message.seq, epoch });
+function insert(list, { epoch }, { id, seq }, line) {
+  if ([...list.children].some((it) => it.dataset.id === id)) return;
+  Object.assign(line.dataset, { id, seq, epoch });
+  const later = [...list.children].find((it) => it.dataset.epoch === epoch && Number(it.dataset.seq) > seq);
+  atTheEnd(list, () => {
+    list.insertBefore(line, later ?? null);
+    while (list.children.length > MAX_LINES) list.firstElementChild.remove();
+  });
+}
+
+/** Whoever reads the newest line still does after the change. */
+function atTheEnd(list, change) {
   const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  const later = [...list.children].find((it) => it.dataset.epoch === epoch && Number(it.dataset.seq) > message.seq);
-  list.insertBefore(line, later ?? null);
-  while (list.children.length > MAX_LINES) list.firstElementChild.remove();
+  change();
   if (isAtEnd) list.scrollTop = list.scrollHeight;
+}
+
+function named(name) {
+  const it = element('b', { textContent: name });
+  it.style.setProperty('--hue', [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7) * 137 % 360);
+  return it;
 }
 
 function showSaid(message) {
   const { from = 'somebody', text = '' } = message.data ?? {};
-  const who = element('b', { textContent: from });
-  who.style.setProperty('--hue', hue(String(from)));
-  const line = element('li', {}, element('div', { className: 'who' }, who, ' ', time(message.timestamp)), String(text));
+  const who = element('div', { className: 'who' }, named(String(from)), ' ', time(message.timestamp));
+  const line = element('li', {}, who, element('p', { textContent: String(text) }));
   line.classList.toggle('own', message.userId !== undefined && message.userId === nick);
-  insert(byId('chat'), message, line);
+  insert(byId('chat'), positions.get(CHAT), message, line);
 }
 
-function hue(text) {
-  return [...text].reduce((sum, it) => (sum * 31 + it.codePointAt(0)) % 360, 7);
+/** Of a crowd only the number is known. */
+function showMembers(names, total) {
+  const chips = names.sort((one, other) => one.localeCompare(other)).map((name) => element('li', {}, named(name), name === nick ? ' (you)' : ''));
+  if (names.length < total) chips.push(element('li', { textContent: `${total} people` }));
+  byId('here').replaceChildren(...chips);
 }
 
 function showOrder(message) {
@@ -65,7 +121,7 @@ function showOrder(message) {
   const line = element('li', {},
     element('span', {}, element('b', { textContent: item }), ` for ${by}`),
     element('span', { className: 'dim' }, `#${number} · $${price} · `, time(message.timestamp)));
-  insert(byId('orders'), message, line);
+  insert(byId('orders'), positions.get('orders'), message, line);
 }
 
 const prices = [];
@@ -77,12 +133,12 @@ function showPrice(message) {
   latestPrice = message.timestamp;
   prices.push(price);
   if (prices.length > MINUTE) prices.shift();
-  const [last, before] = [price, prices.at(-2) ?? price];
+  const before = prices.at(-2) ?? price;
   byId('symbol').textContent = message.data.symbol ?? '';
-  byId('price').textContent = last.toFixed(2);
+  byId('price').textContent = price.toFixed(2);
   const change = byId('change');
-  change.textContent = `${last < before ? '▼' : '▲'} ${Math.abs(last - before).toFixed(2)}`;
-  change.className = last < before ? 'down' : 'up';
+  change.textContent = `${price < before ? '▼' : '▲'} ${Math.abs(price - before).toFixed(2)}`;
+  change.className = price < before ? 'down' : 'up';
   draw();
 }
 
@@ -95,39 +151,38 @@ function draw() {
   byId('area').setAttribute('d', `${line}L240 64L${x(0).toFixed(1)} 64Z`);
 }
 
-function showState({ state, reason, delay, transport, connection }) {
-  const name = NAMES[transport];
+function showStatus({ state, delay, close, connectionId, userId = null }, transport) {
+  const isLeft = state === 'closed' && close.code === 1000;
   const said = {
-    connecting: `Connecting over ${name}…`,
-    connected: `Live over ${name}`,
+    connecting: 'Connecting…',
+    connected: `Live over ${NAMES[transport]}`,
     reconnecting: delay > 1500 ? `Trying again in ${Math.round(delay / 1000)} s` : 'Reconnecting…',
-    refused: `Refused: ${reason}`,
-    away: 'Away for 3 seconds…',
+    closed: isLeft ? 'Away…' : `Refused: ${close?.reason}`,
   };
-  byId('state').dataset.state = state;
+  byId('state').dataset.state = isLeft ? 'away' : state;
   byId('state').textContent = said[state];
-  if (connection) byId('connection').textContent = `…${connection.connectionId.slice(-8)} as ${connection.userId ?? 'anonymous'}`;
+  if (state !== 'connected') return;
+  byId('connection').textContent = `…${connectionId.slice(-8)} as ${userId ?? 'nobody'}`;
+  if (positions.size > 0) byId('resumed').textContent = '';
+  if (nick !== null && userId === null) notice('You were logged out: choose a name again.');
+  signedInAs(userId);
 }
 
-function showPosition(channel, { epoch, seq, gaps, left_out, conflated }) {
+function showPosition({ name, isConflated }, { epoch, seq, gaps, leftOut }) {
   const rows = byId('positions');
-  let row = rows.querySelector(`[data-channel="${channel}"]`);
+  let row = rows.querySelector(`[data-channel="${name}"]`);
   if (!row) {
-    row = element('tr', {}, element('th', { scope: 'row', textContent: channel }), ...[0, 1, 2].map(() => element('td')));
-    row.dataset.channel = channel;
+    row = element('tr', {}, element('th', { scope: 'row', textContent: name }), ...[0, 1, 2].map(() => element('td')));
+    row.dataset.channel = name;
     rows.append(row);
   }
   const [seqCell, epochCell, gapsCell] = row.querySelectorAll('td');
-  seqCell.textContent = seq ?? '–';
-  epochCell.textContent = epoch ? `${String(epoch).slice(0, 6)}…` : '–';
-  epochCell.title = epoch ?? '';
-  gapsCell.textContent = left_out ? `${gaps} (${left_out} skipped)` : gaps;
-  gapsCell.title = conflated ? 'Only the latest is sent to whoever falls behind.' : 'Times something was lost.';
+  seqCell.textContent = seq;
+  epochCell.textContent = `${epoch.slice(0, 6)}…`;
+  epochCell.title = epoch;
+  gapsCell.textContent = leftOut > 0 ? `${gaps} (${leftOut} skipped)` : gaps;
+  gapsCell.title = isConflated ? 'Only the latest is sent to whoever falls behind.' : 'Times something was lost.';
   gapsCell.classList.toggle('lost', gaps > 0);
-}
-
-function showResumed(channel, isWhole) {
-  byId('resumed').textContent = isWhole ? 'Resumed: nothing was lost.' : `Some of ${channel} was lost, and it says so.`;
 }
 
 let hideNotice;
@@ -135,7 +190,7 @@ let hideNotice;
 function notice(text) {
   clearTimeout(hideNotice);
   byId('notice').textContent = text;
-  byId('notice').hidden = false;
+  atTheEnd(byId('chat'), () => { byId('notice').hidden = false; });
   hideNotice = setTimeout(() => { byId('notice').hidden = true; }, 6000);
 }
 
@@ -163,38 +218,46 @@ function onSubmit(id, act) {
     try {
       await act(new FormData(event.target, event.submitter), event.target);
     } catch (error) {
-      notice(error.message);
+      notice(error.code === 'closed' ? 'Not connected right now.' : error.message);
     }
   });
 }
 
-// Who we are is asked by the connect webhook, with our cookie: a new name takes a new connection.
-onSubmit('login', async (form) => {
-  signedInAs((await post('/login', form)).nick);
-  realtime.use(realtime.transport);
-  byId('text').focus();
-});
-onSubmit('logout', async () => {
-  signedInAs((await post('/logout', {})).nick);
-  realtime.use(realtime.transport);
-});
-onSubmit('say', async (form, it) => {
-  await realtime.publish('chat.lobby', { text: form.get('text') });
-  it.reset();
-});
-onSubmit('order', (form) => post('/orders', form));
-
-for (const choice of document.getElementsByName('transport')) {
-  choice.addEventListener('change', () => realtime.use(choice.value));
+/** Who we are is asked by the connect webhook, with our cookie: a new name takes a new connection. */
+async function becomeWhoever(path, form) {
+  signedInAs((await post(path, form)).nick);
+  live.close();
+  live.connect();
+  byId(nick === null ? 'name' : 'text').focus();
 }
 
-byId('break').addEventListener('click', ({ target }) => {
-  target.disabled = true;
-  realtime.leave();
+onSubmit('login', (form) => becomeWhoever('/login', form));
+onSubmit('logout', () => becomeWhoever('/logout', {}));
+onSubmit('order', (form) => post('/orders', form));
+onSubmit('say', async (form, it) => {
+  it.reset();
+  const text = form.get('text');
+  try {
+    await live.channel(CHAT).publish({ text });
+  } catch (error) {
+    byId('text').value ||= text;
+    throw error;
+  }
+});
+
+for (const choice of document.getElementsByName('transport')) {
+  choice.addEventListener('change', () => connect(choice.value));
+}
+
+byId('leave').addEventListener('click', ({ target }) => {
+  if (target.ariaDisabled === 'true') return; // It stays in the order of the keyboard, so it is not really disabled.
+  target.ariaDisabled = 'true';
+  live.close();
+  byId('resumed').textContent = 'Away. Buy something meanwhile.';
   setTimeout(() => {
-    target.disabled = false;
-    realtime.use(realtime.transport);
-  }, 3000);
+    target.ariaDisabled = 'false';
+    live.connect();
+  }, AWAY);
 });
 
 function showCommands(commands) {
@@ -212,5 +275,4 @@ function showCommands(commands) {
 const session = await fetch('/session').then((it) => it.json()).catch(() => ({ nick: null, commands: [] }));
 signedInAs(session.nick);
 showCommands(session.commands);
-const chosen = document.querySelector('[name=transport]:checked');
-realtime.use(chosen.value);
+connect(document.querySelector('[name=transport]:checked').value);

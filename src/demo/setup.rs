@@ -26,6 +26,8 @@ pub fn config(backend: SocketAddr, at: &Addresses, webhook_secret: &str, push_ke
   - address: "{https}"
     tls: self_signed
   - address: "{http}"
+realtime:
+  poll: {{ wait: 5s, session: 8s }} # a poll cannot say that it was the last: so long somebody who left is still seen
 upstream:
   url: http://{backend}
 auth:
@@ -35,6 +37,7 @@ channels:
   - match: "chat.*"
     subscribe: public
     publish: webhook+broadcast
+    presence: true
     history: {{ size: 50, ttl: 1h }}
   - match: ticker
     subscribe: public
@@ -97,6 +100,10 @@ pub fn welcome(at: &Addresses, push_key: &str) -> String {
 
     {}
 
+  The console shows who is connected, and what became of it all. The key in the lines above opens it:
+
+    http://{}/
+
   Ctrl-C ends it.
 ",
         host(at.https),
@@ -104,6 +111,7 @@ pub fn welcome(at: &Addresses, push_key: &str) -> String {
         commands[0],
         commands[1],
         commands[2],
+        at.api,
     )
 }
 
@@ -144,6 +152,7 @@ mod tests {
             rules.iter().find(|it| it.pattern.0.matches(&channel, None)).unwrap()
         };
         assert_eq!(rule("chat.lobby").publish, Publish::WebhookAndBroadcast);
+        assert!(rule("chat.lobby").presence && !rule("orders").presence);
         assert_eq!(rule("ticker").when_slow, WhenSlow::LatestOnly);
         assert_eq!(rule("orders").history.as_ref().unwrap().size, 20);
         for name in ["ticker", "orders", "any.thing.else"] {
@@ -157,5 +166,6 @@ mod tests {
         assert!(welcome.contains("https://localhost:8443") && welcome.contains("http://localhost:8080"));
         assert_eq!(welcome.matches("curl http://127.0.0.1:8700/push -H 'Authorization: Bearer key1'").count(), 2);
         assert!(welcome.contains("curl -N 'http://localhost:8080/realtime/sse?channels="));
+        assert!(welcome.contains("The key in the lines above opens it:\n\n    http://127.0.0.1:8700/\n"));
     }
 }

@@ -200,13 +200,14 @@ impl Parked {
 
     async fn serve(&self, settings: &Settings, call: Call<'_>, transports: &Transports) -> Response<Body> {
         self.newer.notify_waiters();
+        // From here on, not only once the session is free: who comes while this one waits for it is newer too.
+        let newer = self.newer.notified();
         let Ok(mut polled) = tokio::time::timeout(HAND_OVER_WITHIN, self.polled.lock()).await else {
             return reply_response(&Reply::error(Code::Busy, "another poll of this session does not end"));
         };
         polled.outbox.confirm(call.confirmed);
         let response = match polled.ready(call.wanted).await {
             Ok(()) => {
-                let newer = self.newer.notified();
                 let handed = polled.wait(call.wait, newer).await;
                 let cursor = Resume::write(&handed, polled.outbox.id, &self.secret);
                 // A poll after a poll, when nothing went wrong: at once.

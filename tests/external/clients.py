@@ -30,6 +30,7 @@ CLIENTS = {
     "console": ["node", HERE / "node/console.mjs"],
     "examples": [sys.executable, "-B", HERE / "examples.py"],
     "pages": [sys.executable, "-B", HERE / "pages.py"],
+    "demo": ["node", HERE / "node/demo.mjs"],
 }
 SECONDS_PER_CLIENT = 120
 SECONDS_TO_START = 20

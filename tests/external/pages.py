@@ -1,4 +1,4 @@
-"""The examples with a page that does the work, each as it is in headless Chromium, with its own outrigger.yaml before it."""
+"""The pages of the examples, each as it is in headless Chromium, with its own outrigger.yaml before it."""
 
 import os
 import shutil
@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from examples import EXAMPLES, running
+from examples import EXAMPLES, PROGRAMS as BACKENDS, running
 from promises import promise, sum_up
 
-PROGRAMS = {
+PROGRAMS = BACKENDS | {
     "progress-bar": [sys.executable, "-B", "app.py"],
     "presence-cursors": ["node", "app.mjs"],
     "live-table": ["php", "-S", "127.0.0.1:{port}", "index.php"],

@@ -108,6 +108,8 @@ impl Disk {
             health: health.clone(),
             owed: store.owed,
             retry_at: None,
+            is_unmarked: store.is_unmarked,
+            tidied_at: 0,
             looked_at: None,
         };
         thread("outrigger-store", move || writer.work()).map_err(unusable)?;

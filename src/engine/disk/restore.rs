@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::folder::{Folder, OpenError, boot};
-use super::tables::{Restored, Tables, VERSION};
+use super::tables::{Restored, Tables};
 use super::{Data, Fsync, Shelves};
 use crate::channel::{Data as Payload, Publication};
 use crate::engine::changes::{ChannelRow, Owed, RowChange};
@@ -26,6 +26,8 @@ pub struct Store {
     pub(super) records: Shelves,
     /// Rows that nothing refers to any more.
     pub(super) owed: Owed,
+    /// The store does not say yet that it is in use: there was no room for that.
+    pub(super) is_unmarked: bool,
 }
 
 /// What is read of the tables in one go.
@@ -63,11 +65,13 @@ impl Store {
             warn!(folder = %data.path.display(), why, "the store may have lost its end: its channels begin new epochs");
         }
         folder.witness(tables.newest());
-        let marks = [("boot", &*boot()), ("clean", "0"), ("fsync", data.fsync.word())];
-        tables.set_marks(&marks, data.fsync).map_err(broken)?;
+        let is_unmarked = match mark_in_use(&mut tables, data.fsync) {
+            Err(error) if !is_full(&error) => return Err(broken(error)),
+            outcome => outcome.is_err(),
+        };
         folder.remember_store();
         folder.sync().map_err(|error| OpenError::Unusable { path: data.path.clone(), error })?;
-        Ok(Self::restore(folder, tables, data.fsync, contents))
+        Ok(Self { is_unmarked, ..Self::restore(folder, tables, data.fsync, contents) })
     }
 
     fn restore(folder: Folder, tables: Tables, fsync: Fsync, contents: Contents) -> Self {
@@ -89,8 +93,19 @@ impl Store {
         }
         info!(folder = %folder.path().display(), channels, publications, "read what was stored");
         let logs = logs.into_values().collect();
-        Self { folder, tables, fsync, logs, next_channel, records: contents.records, owed }
+        Self { folder, tables, fsync, logs, next_channel, records: contents.records, owed, is_unmarked: false }
     }
+}
+
+/// What the next process judges this one by. Before anything else is written.
+pub(super) fn mark_in_use(tables: &mut Tables, fsync: Fsync) -> rusqlite::Result<()> {
+    tables.set_marks(&[("boot", &*boot()), ("clean", "0"), ("fsync", fsync.word())], fsync)
+}
+
+/// There is no room: that may pass, and keeps nobody from reading.
+fn is_full(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DiskFull, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure))
 }
 
 fn put_back(log: &mut Log, it: Restored, at: Instant) {
@@ -126,10 +141,7 @@ impl From<rusqlite::Error> for Unreadable {
 }
 
 fn read(folder: &Folder, fsync: Fsync) -> Result<(Tables, Contents), Unreadable> {
-    if Tables::version(&folder.store())? > VERSION {
-        return Err(Unreadable::Newer);
-    }
-    let tables = Tables::open(&folder.store(), fsync)?;
+    let tables = Tables::open(&folder.store(), fsync)?.ok_or(Unreadable::Newer)?;
     let mut publications = Vec::new();
     tables.publications(|it| publications.push(it))?;
     let records = Shelf::ALL.into_iter().map(|it| Ok((it, tables.records(it)?)));
@@ -157,11 +169,15 @@ fn doubt(folder: &Folder, tables: &Tables) -> rusqlite::Result<Option<&'static s
 
 /// The file is not what it should be; anything else may pass, or is for the operator to mend.
 fn is_broken(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError, Utf8Error,
+    };
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
         || matches!(
             error,
             FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+                // Our words are good: it is the tables that are not as they were.
+                | SqlInputError { .. }
         )
 }

@@ -13,7 +13,7 @@ use crate::engine::changes::{ChannelRow, Owed, RowChange};
 use crate::records::Shelf;
 
 /// Of the layout below; a store with a higher one is of a newer Outrigger.
-pub(super) const VERSION: i64 = 1;
+const VERSION: i64 = 1;
 
 /// The log is written into the tables when it has so many pages of 4 KiB.
 const LOG_PAGES: u32 = 4000;
@@ -61,23 +61,26 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// The layout of a store that may be there; 0 where there is none.
-    pub(super) fn version(path: &Path) -> rusqlite::Result<i64> {
-        Connection::open(path)?.pragma_query_value(None, "user_version", |it| it.get(0))
-    }
-
-    pub(super) fn open(path: &Path, fsync: Fsync) -> rusqlite::Result<Self> {
+    /// None if the store is of a newer Outrigger.
+    pub(super) fn open(path: &Path, fsync: Fsync) -> rusqlite::Result<Option<Self>> {
         let connection = Connection::open(path)?;
         connection.execute_batch(&format!(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {LOG_PAGES};
-             PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;
-             BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT"
+             PRAGMA cache_size = -8192; PRAGMA secure_delete = ON;"
         ))?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |it| it.get(0))?;
+        if version > VERSION {
+            return Ok(None);
+        }
+        // Nothing is written where nothing is new: a full disk keeps no node from starting.
+        if version < VERSION {
+            connection.execute_batch(&format!("BEGIN; {LAYOUT} PRAGMA user_version = {VERSION}; COMMIT"))?;
+        }
         connection.set_prepared_statement_cache_capacity(32);
         let newest = connection.query_row("SELECT ifnull(max(row), 0) FROM publications", [], |it| it.get(0))?;
         let tables = Self { connection, newest, goes_next: None };
         tables.sync_each_commit(fsync)?;
-        Ok(tables)
+        Ok(Some(tables))
     }
 
     fn sync_each_commit(&self, fsync: Fsync) -> rusqlite::Result<()> {
@@ -140,6 +143,16 @@ impl Tables {
         }
         transaction.commit()?;
         (self.newest, self.goes_next) = (newest, goes_next);
+        Ok(())
+    }
+
+    /// Takes out what is to be removed and was never here: while a store fails, things come and go that it never hears of.
+    pub(super) fn forget_absent(&self, owed: &mut Owed) -> rusqlite::Result<()> {
+        let mut record = self.connection.prepare_cached("SELECT 1 FROM records WHERE shelf = ? AND key = ?")?;
+        let mut channel = self.connection.prepare_cached("SELECT 1 FROM channels WHERE number = ?")?;
+        // What cannot be looked up stays.
+        owed.records.retain(|(shelf, key), it| it.is_some() || record.exists((shelf.name(), key)).unwrap_or(true));
+        owed.channels.retain(|number, it| it.is_some() || channel.exists([number]).unwrap_or(true));
         Ok(())
     }
 
@@ -293,11 +306,20 @@ fn restored(row: &Row<'_>) -> rusqlite::Result<Restored> {
     })
 }
 
+/// What the disk made of it is not passed on: no client could read it, and each would come back for it for ever.
+fn json(bytes: Bytes) -> rusqlite::Result<Bytes> {
+    let text = std::str::from_utf8(&bytes)?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Blob, Box::new(error))),
+    }
+}
+
 fn kept(kind: i64, row: &Row<'_>) -> rusqlite::Result<Kept> {
     let bytes = || row.get::<_, Vec<u8>>(7).map(Bytes::from);
     let data = match kind {
         BINARY => Some(Data::Binary(bytes()?)),
-        JSON => Some(Data::Json(bytes()?)),
+        JSON => Some(Data::Json(json(bytes()?)?)),
         _ => None,
     };
     let exclude = row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default();

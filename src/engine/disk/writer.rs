@@ -12,6 +12,7 @@ use super::Fsync;
 use super::folder::Folder;
 use super::health::Health;
 use super::queue::{Order, Queue, Waiting};
+use super::restore::mark_in_use;
 use super::tables::{Stored, Tables};
 use crate::channel::Publication;
 use crate::engine::changes::Owed;
@@ -23,6 +24,8 @@ use crate::engine::{Error, Memory, Metrics, Receipt};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is made sure that the folder is still there.
 const LOOK: Duration = Duration::from_secs(1);
+/// What is owed by a store that fails is tidied when it has grown by so much.
+const TIDY: usize = 10_000;
 /// Nothing to do: looked at now and then all the same.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,10 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// While the store fails: when it is tried again.
     pub(super) retry_at: Option<Instant>,
+    /// The store does not say yet that it is in use.
+    pub(super) is_unmarked: bool,
+    /// With so much owed it is looked through for what need not be.
+    pub(super) tidied_at: usize,
     /// When the folder was last seen in its place.
     pub(super) looked_at: Option<Instant>,
 }
@@ -71,6 +78,8 @@ struct Promises {
 impl Writer {
     pub(super) fn work(mut self) {
         let abandoned = Abandoned(self.queue.clone());
+        // Whoever looks sees from the start whether it can be written.
+        self.commit(&[]);
         loop {
             let patience = self.retry_at.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
             let Some(orders) = self.queue.take(patience) else { return };
@@ -137,14 +146,14 @@ impl Writer {
 
     fn commit(&mut self, group: &[Entry]) -> bool {
         let stored: Vec<_> = group.iter().filter_map(Entry::stored).collect();
-        if stored.is_empty() && self.owed.is_empty() && self.retry_at.is_none() {
+        if stored.is_empty() && self.owed.is_empty() && self.retry_at.is_none() && !self.is_unmarked {
             return true;
         }
         if !self.is_in_place() {
             self.failed(&"it was removed or replaced; put it back, or start anew");
             return false;
         }
-        match self.tables.write(&self.owed, &stored) {
+        match self.marked().and_then(|()| self.tables.write(&self.owed, &stored)) {
             Ok(()) => {
                 self.owed = Owed::default();
                 self.health.written();
@@ -163,6 +172,14 @@ impl Writer {
         }
     }
 
+    fn marked(&mut self) -> rusqlite::Result<()> {
+        if self.is_unmarked {
+            mark_in_use(&mut self.tables, self.fsync)?;
+            self.is_unmarked = false;
+        }
+        Ok(())
+    }
+
     fn is_in_place(&mut self) -> bool {
         if self.looked_at.is_some_and(|it| it.elapsed() < LOOK) {
             return true;
@@ -176,14 +193,26 @@ impl Writer {
         self.health.is_failing.store(true, Ordering::Release);
         self.metrics.failing.set(1);
         self.metrics.failures.inc();
+        self.tidy();
         if self.retry_at.replace(Instant::now() + RETRY).is_none() {
             let folder = self.folder.path().display();
             error!(%folder, %error, "the data folder is full or failing: publications are refused until it can be written");
         }
     }
 
+    /// A store that fails for long owes no more than what there is, not what has been.
+    fn tidy(&mut self) {
+        let owed = |it: &Self| it.owed.records.len() + it.owed.channels.len();
+        if owed(self) >= self.tidied_at + TIDY {
+            // If it cannot be read either, the next time will do.
+            let _ = self.tables.forget_absent(&mut self.owed);
+            self.tidied_at = owed(self);
+        }
+    }
+
     fn recovered(&mut self) {
         if self.retry_at.take().is_some() {
+            self.tidied_at = 0;
             self.health.is_failing.store(false, Ordering::Release);
             self.metrics.failing.set(0);
             info!(folder = %self.folder.path().display(), "the data folder can be written again");

@@ -19,7 +19,30 @@ async function open() {
   return page;
 }
 
+async function room() {
+  await promise('a login, a message, an order and a refusal show on the page, and on that of somebody who only reads', async () => {
+    const [ada, reader] = [await open(), await open()];
+    await Promise.all([ada, reader].map((it) => it.getByText('Connected as nobody').waitFor()));
+    await fill(ada, 'Your name', 'ada', 'Log in');
+    await ada.getByText('Connected as ada').waitFor();
+    await fill(ada, 'Say something', 'ahoy', 'Send');
+    await ada.getByRole('button', { name: 'Buy an oar' }).click();
+    for (const page of [ada, reader]) await Promise.all(['ada: ahoy', 'ada bought: oar'].map((it) => page.getByText(it).waitFor()));
+    await fill(reader, 'Say something', 'me too', 'Send');
+    await reader.getByText('⚠').waitFor();
+  });
+}
+
+async function fill(page, placeholder, text, button) {
+  await page.getByPlaceholder(placeholder).fill(text);
+  await page.getByRole('button', { name: button }).click();
+}
+
 const EXAMPLES = {
+  'python-backend': room,
+  'node-backend': room,
+  'php-backend': room,
+
   'progress-bar': () =>
     promise('a job is followed to its end, and a second page that comes late sees where it is', async () => {
       const page = await open();

@@ -29,3 +29,18 @@ async fn a_folder_that_is_taken_away_takes_nothing_more_until_it_is_back() {
     };
     assert_eq!(seq, taken as u64 + 1, "numbered without a gap");
 }
+
+#[test]
+fn what_came_and_went_while_the_store_failed_is_not_owed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tables = tables::Tables::open(&folder.path().join("store.sqlite"), Fsync::EachSecond).unwrap().unwrap();
+    let key = |it: &str| (Shelf::Sessions, it.to_owned());
+    let mut owed = crate::engine::changes::Owed::default();
+    owed.records.insert(key("stored"), Some(vec![1]));
+    tables.write(&owed, &[]).unwrap();
+    owed.records = [(key("stored"), None), (key("came and went"), None), (key("came"), Some(vec![1]))].into();
+    owed.channels.insert(7, None);
+    tables.forget_absent(&mut owed).unwrap();
+    assert_eq!(owed.records, [(key("stored"), None), (key("came"), Some(vec![1]))].into());
+    assert!(owed.channels.is_empty());
+}
