@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &str)] = &[
         "app",
         "admin api auth backend channel config engine hub protocol proxy records routes server session transport webhook",
     ),
-    ("config", "backend channel server"),
+    ("config", "backend channel engine server"),
     ("routes", "admin api backend proxy transport webhook"),
     ("transport", "session hub protocol channel peer"),
     ("api", "session webhook hub engine auth channel protocol"),

@@ -8,6 +8,7 @@ const {
   WEBHOOK_SECRET = 'whsec_ZGV2ZWxvcG1lbnQgc2VjcmV0LCBub3QgZm9yIHVzZQ==',
   PUSH_KEY = 'development-push-key',
   OUTRIGGER_API = 'http://127.0.0.1:8700',
+  HOST = '127.0.0.1',
 } = process.env;
 const page = readFileSync(new URL('page.html', import.meta.url));
 const sessions = new Map(); // cookie -> name
@@ -88,4 +89,4 @@ createServer(async (request, response) => {
     console.error(error);
     response.writeHead(500).end();
   }
-}).listen(3000, '127.0.0.1');
+}).listen(3000, HOST);

@@ -14,6 +14,7 @@ use super::{Body, BoxError, Problem, Query, Settings, describe};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::hub::{Hub, Outbox, Signal};
 use crate::protocol::Close;
+use crate::session::{Whom, Word};
 
 const MOST: usize = 1000;
 /// A code and a reason fit many times.
@@ -85,7 +86,14 @@ where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
     let close = read(request).await?;
-    end(&[hub.directory().connection(id).ok_or_else(nobody)?], &close)
+    match hub.directory().connection(id) {
+        Some(outbox) => end(&[outbox], &close),
+        None if hub.is_shared() => {
+            spread(Whom::connection(id), &close, hub).await?;
+            end(&[], &close)
+        }
+        None => Err(nobody()),
+    }
 }
 
 pub(super) async fn disconnect_user<B>(request: Request<B>, user: &str, hub: &Hub) -> Result<Response<Body>, Problem>
@@ -93,7 +101,15 @@ where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
     let close = read(request).await?;
-    end(&hub.directory().user(user), &close)
+    let answer = end(&hub.directory().user(user), &close);
+    spread(Whom::User(user.to_owned()), &close, hub).await?;
+    answer
+}
+
+/// Has the other nodes end theirs too.
+async fn spread(whom: Whom, close: &Close, hub: &Hub) -> Result<(), Problem> {
+    let spread = Word::close(whom, close).spread(hub).await;
+    spread.map_err(|error| Problem::unavailable(format!("done on this node, but {error}: repeat the call")))
 }
 
 fn end(outboxes: &[Arc<Outbox>], close: &Close) -> Result<Response<Body>, Problem> {

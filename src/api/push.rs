@@ -22,6 +22,7 @@ use crate::engine::Error;
 use crate::hub::{Delivery, Hub, Outbox, Published};
 use crate::protocol::compact;
 use crate::protocol::wire::Direct;
+use crate::session::{NotSpread, Whom, Word};
 use crate::webhook::{Invalid, Limits, Push, Target};
 
 /// The largest call, in bytes, unless one publication may be larger than half of it.
@@ -228,12 +229,16 @@ async fn send(messages: Vec<Push>, hub: &Arc<Hub>, settings: &Arc<Settings>, wai
                 }
             }
             Target::User(user) => {
-                told.push((receipts.len(), direct(&push, hub.directory().user(user), hub)));
-                receipts.push(Receipt::of_user(user, &push.id));
+                let here = hub.directory().user(user);
+                let (delivery, elsewhere) = direct(&push, here, Whom::User(user.to_string()), hub).await;
+                told.push((receipts.len(), delivery));
+                receipts.push(Receipt::of_user(user, &push.id).beyond(elsewhere));
             }
             Target::Connection(id) => {
-                told.push((receipts.len(), direct(&push, hub.directory().connection(*id), hub)));
-                receipts.push(Receipt::of_connection(*id, &push.id));
+                let here = hub.directory().connection(*id);
+                let (delivery, elsewhere) = direct(&push, here, Whom::connection(*id), hub).await;
+                told.push((receipts.len(), delivery));
+                receipts.push(Receipt::of_connection(*id, &push.id).beyond(elsewhere));
             }
         }
     }
@@ -300,8 +305,14 @@ fn together(rest: &mut VecDeque<(usize, Draft)>, most: usize) -> (Vec<usize>, Ve
     rest.drain(..count).unzip()
 }
 
-/// To users and connections of this node: at most once, without number or history, and not remembered.
-fn direct(push: &Push, outboxes: impl IntoIterator<Item = Arc<Outbox>>, hub: &Hub) -> Delivery {
+/// To users and connections, of this node and of others: at most once, without number or history, and not remembered.
+async fn direct(
+    push: &Push,
+    here: impl IntoIterator<Item = Arc<Outbox>>,
+    whom: Whom,
+    hub: &Hub,
+) -> (Delivery, Result<(), NotSpread>) {
     let message = Direct { id: push.id.clone(), event: push.event.clone(), data: push.data.clone(), timestamp: now() };
-    hub.tell(outboxes.into_iter().filter(|it| !push.exclude.contains(&it.id)), &message)
+    let delivery = hub.tell(here.into_iter().filter(|it| !push.exclude.contains(&it.id)), &message);
+    (delivery, Word::tell(whom, &message, &push.exclude).spread(hub).await)
 }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::channel::ConnectionId;
 use crate::engine::Error;
 use crate::hub::{Count, Loss, Published};
+use crate::session::NotSpread;
 
 /// What became of one message in one channel, or for one user or connection.
 #[derive(Debug, Default, Serialize)]
@@ -105,6 +106,11 @@ impl Receipt {
 
     pub(super) fn of_connection(connection: ConnectionId, id: &Arc<str>) -> Self {
         Self { connection: Some(connection.to_string()), ..Self::new(id, Status::Taken) }
+    }
+
+    /// What is not known to have reached other nodes is said, though this one has done its part.
+    pub(super) fn beyond(self, elsewhere: Result<(), NotSpread>) -> Self {
+        Self { error: elsewhere.err().map(|it| it.to_string()), ..self }
     }
 
     pub(super) fn not_sent(channel: &str, id: &Arc<str>) -> Self {

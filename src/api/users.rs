@@ -10,7 +10,7 @@ use super::audit::Outcome;
 use super::connections::read_json;
 use super::{Body, BoxError, Problem};
 use crate::auth::{NoRoom, is_user_id};
-use crate::session::{Erasure, NotErased, Sessions};
+use crate::session::{Erasure, NotErased, Sessions, Word};
 
 /// A caller's clock may be ahead by this much.
 const SKEW: Duration = Duration::from_secs(60);
@@ -44,7 +44,8 @@ where
     }
     let closed = sessions.revoke_user(user, before).map_err(full)?;
     settled(sessions).await?;
-    let since = before.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    spread(&Word::RevokeUser { user: user.to_owned(), before: millis(before) }, sessions).await?;
+    let since = millis(before);
     Ok(applied(sessions, closed, &format!("tokens from before {since}")))
 }
 
@@ -59,6 +60,7 @@ where
     };
     let closed = sessions.revoke_token(&jti).map_err(full)?;
     settled(sessions).await?;
+    spread(&Word::RevokeToken { jti: jti.clone() }, sessions).await?;
     Ok(applied(sessions, closed, &format!("the token {jti:?}")))
 }
 
@@ -70,6 +72,7 @@ pub(super) async fn erase(user: &str, sessions: &Sessions) -> Result<Response<Bo
         error @ NotErased::Stored(_) => Problem::unavailable(error.to_string()),
     })?;
     settled(sessions).await?;
+    spread(&Word::Erase { user: user.to_owned(), before: millis(SystemTime::now()) }, sessions).await?;
     let erased = by_kind(&erasure);
     let outcome = Value::Object(erased.clone()).to_string();
     let answer = json!({ "user": user, "applied": [sessions.hub().node()], "away": [], "erased": erased });
@@ -90,7 +93,17 @@ fn by_kind(erasure: &Erasure) -> Map<String, Value> {
     counts.into_iter().map(|(kind, count)| (kind.to_owned(), json!(count))).collect()
 }
 
-/// This version's nodes do not know of each other: the answer names the one that was asked.
+fn millis(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Other nodes do it too: at once, when they return, or when they start.
+async fn spread(word: &Word, sessions: &Sessions) -> Result<(), Problem> {
+    let spread = word.spread(sessions.hub()).await;
+    spread.map_err(|error| Problem::unavailable(format!("done on this node, but {error}: repeat the call")))
+}
+
+/// Other nodes were told, but do not answer: the answer names the one that was asked.
 fn applied(sessions: &Sessions, closed: usize, what: &str) -> Response<Body> {
     let answer = json!({ "applied": [sessions.hub().node()], "away": [], "closed": closed });
     Outcome::of(super::json(StatusCode::OK, &answer), format!("{what}, {closed} connections closed"))

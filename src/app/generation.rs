@@ -47,6 +47,10 @@ pub enum Error {
     ApiKeys(#[from] auth::InvalidApiKey),
     #[error("tls: {0}")]
     Tls(#[from] tls::Error),
+    #[error("engine.redis: {0}")]
+    Redis(#[from] crate::engine::redis::TlsError),
+    #[error("engine.redis: {0}")]
+    RedisUrl(#[from] crate::engine::redis::InvalidUrl),
 }
 
 impl Generation {

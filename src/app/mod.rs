@@ -5,6 +5,7 @@ mod ending;
 mod generation;
 mod metrics;
 mod operate;
+mod redis;
 mod settings;
 mod storage;
 mod trial;
@@ -117,12 +118,16 @@ impl App {
         let generation = Arc::new(ArcSwap::from_pointee(first));
 
         let deflate = Box::new(Map::new(generation.clone(), |it: &Generation| &it.deflate));
-        let (hub, storage) = storage::open(&config, deflate, engine_metrics)?;
+        let redis = redis::settings(&config)?;
+        let (hub, storage) = storage::open(&config, redis, deflate, engine_metrics)?;
         hub.checkpoints().live_in(storage.records());
         let policy = Map::new(generation.clone(), |it: &Generation| &it.policy);
         let notices = notices(generation.clone(), &hub, storage.records(), &mut registry);
         let revocations = Revocations::open(storage.records());
         let sessions = Sessions::new(hub.clone(), Box::new(policy), notices.clone(), session_metrics, revocations);
+        // Weak: the sessions hold the hub.
+        let heard = Arc::downgrade(&sessions);
+        hub.on_notice(Box::new(move |notice| heard.upgrade().into_iter().for_each(|it| it.hear(&notice))));
         let (drain, draining) = Drain::new();
         let (internal_drain, internal_draining) = Drain::new();
         let transports = Transports::new(sessions.clone(), drain.holds());
@@ -144,6 +149,8 @@ impl App {
             last_error: Mutex::default(),
         });
 
+        // Clients that come before would only be told that there is nothing yet.
+        storage.in_reach().await;
         let public = shared.bind_public(server_metrics.clone())?;
         let internal = shared.bind_internal(server_metrics)?;
         let addresses = public.addresses();

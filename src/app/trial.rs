@@ -3,7 +3,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::generation::{Counters, Generation};
-use super::{Error, settings};
+use super::{Error, redis, settings};
 use crate::config::Config;
 use crate::{proxy, webhook};
 
@@ -15,6 +15,7 @@ pub fn try_out(config: &Config) -> Result<(), Error> {
         webhook: webhook::Metrics::register(&mut registry),
     };
     Generation::build(Arc::new(config.clone()), &counters, None)?;
+    redis::settings(config)?;
     if let Some(data) = settings::data(config) {
         data.check()?;
     }

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +36,17 @@ impl ChannelName {
         }
     }
 
+    /// A channel of Outrigger's own. It begins with a `*`, so nobody else can name it.
+    pub(crate) fn reserved(name: &'static str) -> Self {
+        debug_assert!(name.starts_with('*'));
+        Self(name.into())
+    }
+
+    /// Whether nobody but Outrigger can name it.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.0.starts_with('*')
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,6 +54,19 @@ impl ChannelName {
 
 fn is_forbidden(it: char) -> bool {
     it.is_whitespace() || it.is_control() || matches!(it, '*' | '{' | '}' | ',' | '"')
+}
+
+impl AsRef<str> for ChannelName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Looked up by its text alone: the derived hash and order are those of the text.
+impl Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for ChannelName {

@@ -40,7 +40,8 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     for (key, before, after) in secrets(old, new) {
         if before != after {
             let masked = || Json::from("***");
-            changes.push(Change { key, from: masked(), to: masked(), needs_restart: false });
+            let needs_restart = needs_restart(&key);
+            changes.push(Change { key, from: masked(), to: masked(), needs_restart });
         }
     }
     changes
@@ -77,7 +78,10 @@ fn compare(key: &str, from: &Json, to: &Json, changes: &mut Vec<Change>) {
 
 /// A listener's certificate reloads; where it listens, and whether with TLS at all, does not.
 fn needs_restart(key: &str) -> bool {
-    NEEDS_RESTART.contains(&key) || (key.starts_with("listen.") && !key.contains(".tls.")) || key == "api.tls"
+    NEEDS_RESTART.contains(&key)
+        || key.starts_with("engine.")
+        || (key.starts_with("listen.") && !key.contains(".tls."))
+        || key == "api.tls"
 }
 
 /// The secrets that both have at the same key. Those that come or go show in the JSON, masked.
@@ -85,11 +89,14 @@ fn secrets(old: &Config, new: &Config) -> Vec<(String, String, String)> {
     let lists = |config: &Config| {
         let jwt = config.auth.jwt.clone().unwrap_or_default();
         let keys = config.api.keys.iter().map(|it| it.key.clone()).collect();
+        let redis = config.engine.redis().cloned().unwrap_or_default();
         [
             ("auth.jwt.secret", jwt.secret.0),
             ("auth.jwt.public_key", jwt.public_key.0),
             ("webhooks.secret", config.webhooks.secret.0.clone()),
             ("api.keys", keys),
+            ("engine.redis.url", redis.url.0),
+            ("engine.redis.password", redis.password.into_iter().collect()),
         ]
     };
     let pairs = lists(old).into_iter().zip(lists(new)).flat_map(|((key, old), (_, new))| {

@@ -5,7 +5,7 @@ use super::check;
 use super::problem::{Problem, Problems, Source};
 use super::reader::{Reader, plain};
 use super::sections::{Config, Upstream};
-use super::tree::{Tree, holds_secrets};
+use super::tree::{Tree, holds_secrets, names_somebody};
 use super::values::{OneOrMany, Text};
 use super::variables::Lookup;
 use super::watch::Files;
@@ -97,6 +97,7 @@ fn possible_secrets(text: &str) -> Vec<Range<usize>> {
         let secret = words.filter(|(_, word)| word.ends_with(':')).find(|(_, word)| key(word) == Some(true));
         match secret {
             Some((end, _)) => end..start,
+            None if names_somebody(line) => from..start,
             None if line.contains(':') => start..start,
             None => from..start,
         }

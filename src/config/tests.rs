@@ -184,7 +184,8 @@ fn each_wrong_value_says_what_would_be_right() {
         ("webhooks: { batch: 0 }", "1:20: 0 is too small: 1 is the least"),
         ("webhooks: { retry: { for: 0s } }", "1:27: this must be longer than zero"),
         ("webhooks: { events: [disconect] }", "1:22: `disconect` is not known; did you mean `disconnect`?"),
-        ("engine: redis", "1:9: `redis` is not known; expected `memory`"),
+        ("engine: redis", "1:9: `redis` cannot stand here; expected `memory` or keys such as `redis`"),
+        ("engine: { redi: {} }", "1:11: unknown key `redi`; did you mean `redis`?"),
     ] {
         let found = complaints(text);
         if !found.iter().any(|it| it.starts_with(complaint)) {
@@ -243,6 +244,14 @@ fn keys_that_contradict_each_other_are_found() {
             "3:14: `publish: webhook` asks the backend, but `publish` is not in",
         ),
         ("channels: [ { match: 'a.**' }, { match: a.b } ]", "1:41: warning: this rule is never used: `a.**` above it"),
+        ("engine: { redis: {} }", "1:11: an address is missing, such as `redis://host:6379`"),
+        ("engine: { redis: { url: 'cache:6379' } }", "1:25: this is no URL such as `redis://host:6379`"),
+        ("engine: { redis: { url: 'redis://a/1', cluster: true } }", "1:25: a cluster has no databases"),
+        ("engine: { redis: { url: 'redis://a', prefix: '' } }", "1:46: a prefix is at least one letter"),
+        (
+            "engine: { redis: { url: 'redis://a', sentinel: { master: m, url: 'redis://s' } } }",
+            "1:25: the sentinels say where the master is",
+        ),
         ("channels: [ { match: a, min_interval: 0s } ]", "1:39: this must be 10ms to 1h"),
         ("realtime: { path: realtime }", "1:19: `realtime` is no path such as `/realtime`"),
         ("webhooks: { url: /w }", "1:1: `webhooks.secret` is missing"),
@@ -291,6 +300,9 @@ fn no_secret_is_shown_with_a_problem() {
         "api: { keys: [ { name: a, key: hunter2hunter2, scope: [push] } }",
         "webhooks: { secret: whsec_hunter2hunter2! }",
         "webhooks:\n  secret:\n    hunter2hunter2: x\n",
+        "engine: { redis: { url: 'redis://:hunter2@host:x' } }",
+        "engine: { redis: { url: [ 'redis://:hunter2@host' ], password: hunter2hunter2, clustr: true } }",
+        "engine: { redis: { url: 'redis://:hunter2@host, clustr: true }",
     ] {
         let shown = read(text).map_or_else(|it| it.to_string(), |it| it.warnings.to_string());
         assert!(!shown.is_empty() && !shown.contains("hunter2"), "{text}\n{shown}");

@@ -232,7 +232,8 @@ impl<'a> Builder<'a> {
             return Value::Null;
         }
         if !text.contains("${") {
-            self.secrets.extend(span.byte_range().filter(|_| secret && !names_a_file(text)));
+            let is_hidden = secret && !names_a_file(text) || names_somebody(text);
+            self.secrets.extend(span.byte_range().filter(|_| is_hidden));
             return Value::Scalar(text.to_owned());
         }
         match variables::expand(text, self.lookup) {
@@ -294,6 +295,11 @@ pub fn holds_secrets(key: &str) -> bool {
 /// `tls: {key: server.pem}` is worth seeing when that file is not there.
 fn names_a_file(text: &str) -> bool {
     [".pem", ".key", ".txt"].iter().any(|it| text.ends_with(it))
+}
+
+/// `redis://user:password@host` holds a password, whatever key it stands under.
+pub fn names_somebody(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 fn place(span: Span) -> Place {

@@ -9,6 +9,7 @@ mod log;
 mod members;
 mod memory;
 mod metrics;
+pub mod redis;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::channel::{Change, ChannelName, ConnectionId, Draft, Member, Position, Publication, Retention};
 pub use disk::{Data, Disk, Fsync, OpenError, Store};
 pub use members::MemoryPresence;
 pub use memory::Memory;
 pub use metrics::Metrics;
+pub use redis::Redis;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -92,6 +96,22 @@ pub trait Broker: Send + Sync {
         true
     }
 
+    /// Who is where, for an engine that nodes share; without one a node knows its own members alone.
+    fn presence(&self) -> Option<Arc<dyn Presence>> {
+        None
+    }
+
+    /// Whether other nodes may be there.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Says something to every other node: what is `lasting` also to those that are cut off, when they return, and to those
+    /// that start within a day; anything else at most once.
+    fn announce(&self, _notice: Bytes, _is_lasting: bool) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The channels remembered whose names start with `prefix`, at most `limit`.
     fn channels(&self, prefix: &str, limit: usize) -> BoxFuture<'_, Result<Vec<ChannelName>, Error>>;
 }
@@ -124,6 +144,12 @@ pub trait Deliver: Send + Sync {
     /// Resolves once there is room; awaited before reading a link further or taking a draft.
     fn room(&self) -> BoxFuture<'_, ()>;
     fn publication(&self, publication: Arc<Publication>);
+    /// Publications of a followed channel were lost to this node; it goes on from here. Told in its place among them.
+    fn gap(&self, _channel: &ChannelName, _from: Position, _why: Gap) {}
+    /// The engine went out of reach, or is back.
+    fn reach(&self, _is_in_reach: bool) {}
+    /// Another node announced something.
+    fn control(&self, _notice: Bytes) {}
     /// A user came to a channel that this node follows, or has other info now. `members` are there after it.
     fn joined(&self, _channel: &ChannelName, _member: Arc<Member>, _members: usize) {}
     /// A user's last connection left a channel that this node follows, or its lease ran out.
@@ -132,6 +158,24 @@ pub trait Deliver: Send + Sync {
     fn caused(&self, _change: Change) {}
     /// The link is back after it was lost: what was published meanwhile may not have been delivered.
     fn returned(&self) {}
+}
+
+/// Why publications were lost to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// The link to the engine failed, and the engine does not keep them.
+    Engine,
+    /// The engine lost its past.
+    Epoch,
+}
+
+impl Gap {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Epoch => "epoch",
+        }
+    }
 }
 
 /// The engine's word that it took a draft.

@@ -1,19 +1,20 @@
 //! The engine's way into the shards, and the counting of what becomes of a publication on this node.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::inbox::{Inbox, Order};
 use super::ledger::{Count, Tally};
 use super::presence::{Crowds, Way};
 use super::reads::Reads;
-use super::{Changes, CurrentDeflate};
-use crate::channel::{Change, ChannelName, Draft, Member, Publication};
-use crate::engine::{BoxFuture, Deliver};
+use super::{Changes, CurrentDeflate, HearNotice};
+use crate::channel::{Change, ChannelName, Draft, Member, Position, Publication};
+use crate::engine::{BoxFuture, Deliver, Gap};
 use crate::protocol::Push;
 
 /// A receipt answers at the latest after this, even if this node is not through with its own delivery.
@@ -32,6 +33,10 @@ pub(super) struct FanOut {
     pub(super) deflate: CurrentDeflate,
     pub(super) crowds: Arc<Crowds>,
     pub(super) changes: Changes,
+    /// Hears what other nodes announce.
+    pub(super) hear: OnceLock<HearNotice>,
+    /// Whether the engine is, as it said last.
+    pub(super) reach: watch::Sender<bool>,
 }
 
 impl FanOut {
@@ -43,7 +48,9 @@ impl FanOut {
         crowds: Arc<Crowds>,
         changes: Changes,
     ) -> Arc<Self> {
-        Arc::new(Self { inboxes, reads, returned, awaited: Mutex::default(), deflate, crowds, changes })
+        let (awaited, reach) = (Mutex::default(), watch::Sender::new(true));
+        let hear = OnceLock::new();
+        Arc::new(Self { inboxes, reads, returned, awaited, deflate, crowds, changes, hear, reach })
     }
 
     /// Counts what becomes of a draft once it comes back from the engine, which may be after it was acknowledged.
@@ -81,7 +88,25 @@ impl Deliver for FanOut {
     }
 
     fn returned(&self) {
+        self.crowds.missed();
         self.returned.notify_one();
+    }
+
+    /// What came before it is in the shards' queues: the audit finds who stands elsewhere. A publication that follows on the
+    /// gap finds it first.
+    fn gap(&self, channel: &ChannelName, from: Position, why: Gap) {
+        tracing::warn!(%channel, seq = from.seq, reason = why.name(), "publications did not reach this node");
+        self.returned.notify_one();
+    }
+
+    fn control(&self, notice: Bytes) {
+        if let Some(hear) = self.hear.get() {
+            hear(notice);
+        }
+    }
+
+    fn reach(&self, is_in_reach: bool) {
+        self.reach.send_replace(is_in_reach);
     }
 
     fn joined(&self, channel: &ChannelName, member: Arc<Member>, members: usize) {
@@ -115,6 +140,11 @@ impl Delivery {
     /// Of what goes to its connections without the engine.
     pub(super) fn direct(tally: Arc<Tally>) -> Self {
         Self { tally, _awaited: None }
+    }
+
+    /// Of what nobody here follows.
+    pub(super) fn to_nobody() -> Self {
+        Self::direct(Tally::over(0))
     }
 
     /// The counts, once this node is through with its own delivery; none if that takes too long.

@@ -14,6 +14,7 @@ mod ledger;
 mod outbox;
 mod paced;
 mod presence;
+mod reach;
 mod reads;
 mod rules;
 mod run;
@@ -29,6 +30,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::access::DynAccess;
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -68,6 +70,9 @@ pub type CurrentDeflate = Box<dyn DynAccess<Deflate> + Send + Sync>;
 
 /// Hears what happens to channels.
 pub type TellChange = Box<dyn Fn(Change) + Send + Sync>;
+
+/// Hears what another node announces.
+pub type HearNotice = Box<dyn Fn(Bytes) + Send + Sync>;
 
 /// Where changes go, once somebody wants them.
 type Changes = Arc<OnceLock<TellChange>>;
@@ -137,8 +142,10 @@ impl Hub {
         let changes = Changes::default();
         let fan_out =
             FanOut::new(inboxes.clone(), reads.clone(), returned.clone(), deflate, crowds.clone(), changes.clone());
+        let directory = Arc::<Directory>::default();
+        work.spawn(reach::tell(fan_out.reach.subscribe(), directory.clone()));
         let broker = engine(fan_out.clone(), &mut work)?;
-        let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(fan_out.clone()));
+        let presence = broker.presence().unwrap_or_else(|| Arc::new(MemoryPresence::new(fan_out.clone())));
         work.spawn(crowds.work(presence.clone()));
         let (leaving, left) = mpsc::unbounded_channel();
         work.spawn(presence::see_through(left));
@@ -152,7 +159,7 @@ impl Hub {
             presence,
             leaving,
             fan_out,
-            directory: Arc::default(),
+            directory,
             checkpoints: Arc::default(),
             ledger,
             subscriptions: AtomicU32::default(),
@@ -175,18 +182,25 @@ impl Hub {
     /// The same, and counts what becomes of it on this node.
     pub async fn publish_counted(&self, draft: Draft, retention: Retention) -> Result<Published, Error> {
         let delivery = self.fan_out.count(&draft);
+        let channel = draft.channel.clone();
         let receipt = self.broker.publish(draft, retention).await?;
-        let delivery = (!receipt.duplicate).then_some(delivery);
-        Ok(Published { receipt, delivery })
+        Ok(self.published(&channel, receipt, delivery))
+    }
+
+    /// A repetition is not delivered, and an engine that nodes share does not bring what nobody here follows.
+    fn published(&self, channel: &ChannelName, receipt: Receipt, delivery: Delivery) -> Published {
+        let delivery = if self.follows.count(channel) == 0 { Delivery::to_nobody() } else { delivery };
+        Published { delivery: (!receipt.duplicate).then_some(delivery), receipt }
     }
 
     /// The same for several of one channel with ids of their own, in order, up to the first that is not taken.
     pub async fn publish_all_counted(&self, drafts: Vec<Draft>, retention: Retention) -> Vec<Result<Published, Error>> {
-        let deliveries: Vec<_> = drafts.iter().map(|it| self.fan_out.count(it)).collect();
+        let deliveries: Vec<_> = drafts.iter().map(|it| (it.channel.clone(), self.fan_out.count(it))).collect();
         let receipts = self.broker.publish_all(drafts, retention).await;
-        let published = receipts.into_iter().zip(deliveries).map(|(receipt, delivery)| {
-            receipt.map(|receipt| Published { delivery: (!receipt.duplicate).then_some(delivery), receipt })
-        });
+        let published = receipts
+            .into_iter()
+            .zip(deliveries)
+            .map(|(receipt, (channel, delivery))| receipt.map(|receipt| self.published(&channel, receipt, delivery)));
         published.collect()
     }
 
@@ -222,6 +236,29 @@ impl Hub {
     /// Whether publications can be taken just now.
     pub fn is_available(&self) -> bool {
         self.broker.is_available()
+    }
+
+    /// Whether there may be other nodes to announce things to.
+    pub fn is_shared(&self) -> bool {
+        self.broker.is_shared()
+    }
+
+    /// Says something to every other node; see [`Broker::announce`].
+    pub async fn announce(&self, notice: Bytes, is_lasting: bool) -> Result<(), Error> {
+        self.broker.announce(notice, is_lasting).await
+    }
+
+    /// Who hears what other nodes announce. Set once; it must not block.
+    pub fn on_notice(&self, hear: HearNotice) {
+        // A second one would hear only what the first did not.
+        assert!(self.fan_out.hear.set(hear).is_ok(), "who hears other nodes is set once");
+    }
+
+    /// What a client is told that comes while the engine is out of reach.
+    pub fn tell_reach(&self, outbox: &Outbox) {
+        if !*self.fan_out.reach.borrow() {
+            outbox.reply(&reach::reply(false));
+        }
     }
 
     /// A name for a new connection of this node.

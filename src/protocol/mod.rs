@@ -180,6 +180,14 @@ pub enum Reply {
         channel: ChannelName,
         seq: u64,
     },
+    /// The engine is out of reach: nothing is published meanwhile.
+    Degraded {
+        timestamp: u64,
+    },
+    /// It is back; what was lost meanwhile is told by gaps.
+    Restored {
+        timestamp: u64,
+    },
     /// A user came, or has other info now.
     Joined(Moved),
     Left(Moved),

@@ -258,6 +258,8 @@ fn event_name(reply: &Reply) -> &'static str {
         Reply::Unsubscribed { .. } => "unsubscribed",
         Reply::Gap { .. } => "gap",
         Reply::Skipped { .. } => "skipped",
+        Reply::Degraded { .. } => "degraded",
+        Reply::Restored { .. } => "restored",
         Reply::Joined(_) => "joined",
         Reply::Left(_) => "left",
         Reply::Members { .. } => "members",

@@ -1,8 +1,9 @@
 //! What a verdict changes. It was validated whole, so it is applied whole.
 
 use super::metrics::Metrics;
-use super::{Policy, Session};
+use super::{Policy, Session, Whom, Word};
 use crate::channel::{Draft, now};
+use crate::hub::Hub;
 use crate::protocol::wire::Direct;
 use crate::protocol::{Close, Code, ErrorReply, Reply};
 use crate::webhook::{Answer, Push, Refusal, Target, Verdict};
@@ -105,11 +106,22 @@ impl Session {
                 }
             }
             Target::User(user) => {
-                hub.tell(hub.directory().user(user), &direct(&push));
+                let message = direct(&push);
+                hub.tell(hub.directory().user(user), &message);
+                spread(Whom::User(user.to_string()), &message, hub).await;
             }
             Target::Connection(id) => {
-                hub.tell(hub.directory().connection(*id), &direct(&push));
+                let message = direct(&push);
+                hub.tell(hub.directory().connection(*id), &message);
+                spread(Whom::connection(*id), &message, hub).await;
             }
         }
+    }
+}
+
+/// To the connections that other nodes have.
+async fn spread(whom: Whom, message: &Direct, hub: &Hub) {
+    if let Err(error) = Word::tell(whom, message, &[]).spread(hub).await {
+        tracing::warn!(%error, "a verdict's message did not reach the other nodes");
     }
 }

@@ -2,6 +2,7 @@
 //! only way to get one is [`Sessions::open`], so there is none without an identity. It never formats a byte: what it has
 //! to say goes to its [`Outbox`].
 
+mod abroad;
 mod apply;
 mod farewell;
 mod gate;
@@ -30,6 +31,7 @@ use crate::channel::{self, ChannelName};
 use crate::hub::{CatchUp, Hub, Listed, Outbox, Present, Rules, Signal, Subscription};
 use crate::protocol::{Close, Code, Command, Connected, Heartbeat, Misread, Reference, Reply};
 use crate::webhook::{Connection, Event, Forwarded, Lane, Notices, Question, Verdict, Webhooks};
+pub use abroad::{NotSpread, Whom, Word};
 use gate::Gate;
 use limits::Bucket;
 pub use limits::Limits;
@@ -218,6 +220,7 @@ impl Session {
             heartbeat,
             secret,
         }));
+        self.shared.hub.tell_reach(&self.outbox);
         if let Some(verdict) = self.verdict.take() {
             self.apply_lists(*verdict).await;
         }

@@ -4,8 +4,11 @@ pub mod app;
 pub mod backend;
 pub mod client;
 pub mod edge;
+pub mod engines;
 pub mod events;
 pub mod node;
+pub mod redis_cluster;
+pub mod service;
 pub mod settings;
 
 use std::future::Future;

@@ -2,6 +2,7 @@
 //! Pure: a configuration and its places in, complaints out.
 
 mod access;
+mod engine;
 mod listening;
 mod webhooks;
 
@@ -68,7 +69,7 @@ pub(super) fn check(
     let is_broken = |key: &str| broken.iter().any(|it| is_under(it, key) || is_under(key, it));
     let is_lost = |list: &str| broken.iter().any(|it| is_under(list, it));
     let mut complaints = Complaints { tree, places, found: Vec::new() };
-    for check in [listening::CHECKS, access::CHECKS, webhooks::CHECKS, REST].into_iter().flatten() {
+    for check in [listening::CHECKS, access::CHECKS, webhooks::CHECKS, engine::CHECKS, REST].into_iter().flatten() {
         if !check.reads.iter().any(|it| is_broken(it)) && !check.each.iter().any(|it| is_lost(it)) {
             (check.run)(config, &mut complaints);
         }

@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod channels;
 mod data;
+mod engine;
 mod listen;
 mod realtime;
 mod webhooks;
@@ -15,6 +16,7 @@ pub use api::{Api, ApiKey, Scope};
 pub use auth::{Algorithm, Auth, Jwt, TokenFrom};
 pub use channels::{History, Publish, Rule, Subscribe, WhenSlow};
 pub use data::{Data, Fsync};
+pub use engine::{Alone, Engine, Redis, Sentinel, Shared};
 pub use listen::{Listen, Pair, Tls, Upstream};
 pub use realtime::{Compression, Heartbeat, Poll, Realtime, Sse};
 pub use webhooks::{OnError, WebhookEvent, Webhooks};
@@ -44,7 +46,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// The internal listener: for the backend and the operator. Changing its address takes a restart.
     pub api: Api,
-    /// Where publications are kept: `memory` (this process).
+    /// Where publications are kept: `memory` (this process) or `{redis: …}`, which nodes share. Changing it takes a restart.
     pub engine: Engine,
     /// How long an idle channel's position is remembered.
     pub positions: Duration,
@@ -68,20 +70,13 @@ impl Default for Config {
             channels: Vec::new(),
             webhooks: Webhooks::default(),
             api: Api::default(),
-            engine: Engine::Memory,
+            engine: Engine::default(),
             positions: seconds(24 * 3600),
             limits: Limits::default(),
             drain: Drain::default(),
             telemetry: Telemetry::default(),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    #[default]
-    Memory,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -114,6 +114,14 @@ impl Crowds {
         }
     }
 
+    /// Who came and went may have been missed: everybody is told the whole list.
+    pub(in crate::hub) fn missed(&self) {
+        let mut state = self.lock();
+        for channel in state.crowds.keys().cloned().collect::<Vec<_>>() {
+            self.grow(&mut state, &channel, Instant::now());
+        }
+    }
+
     /// Somebody read how many are there: whether that is too many to be listed and told one by one.
     pub(super) fn is_large(&self, channel: &ChannelName, members: usize) -> bool {
         let mut state = self.lock();

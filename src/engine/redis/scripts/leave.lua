@@ -1,0 +1,2 @@
+-- ARGV: …, connection
+return { {}, { part(ARGV[3]) } }
