@@ -20,9 +20,9 @@
 //! | `demo` | the backend of `outrigger demo`: an ordinary HTTP program that knows only public URLs |
 //! | `routes` | the two tables: public path → transport or backend; internal path → admin or api |
 //! | `server` | sockets in: accept, TLS, HTTP/1.1 and HTTP/2, hand over, let go on drain |
-//! | `transport` | carries frames between one client and its session: WebSocket, event stream, long-poll |
+//! | `transport` | carries frames between one client and its session: WebSocket, event stream, long-poll; serves the client |
 //! | `api` | REST for the backend, and `Outrigger-Push` on its replies: trusted once its key is |
-//! | `admin` | the operator's view: health, metrics, reload |
+//! | `admin` | the operator's view: health, metrics, reload, the console |
 //! | `proxy` | requests that are not ours, to the backend and back, unchanged |
 //! | `session` | one client: who it is, what it follows, what it may do |
 //! | `webhook` | asks the backend, signed, and reads its verdict whole; tells it what happened until it takes it |
