@@ -9,6 +9,8 @@ import { promise, sumUp, within } from './promises.mjs';
 
 const PORTS = [8443, 8080, 8700];
 const SECONDS_TO_START = 20;
+/** Less than whoever runs this would wait before it is killed, which would leave the demo behind, on its ports. */
+const SECONDS_IN_ALL = 110;
 
 for (const port of PORTS) {
   if (await isFree(port)) continue;
@@ -49,6 +51,12 @@ class Demo {
 }
 
 let demo = await Demo.start();
+process.on('exit', () => demo.process.kill('SIGKILL'));
+process.on('SIGTERM', () => process.exit(1));
+setTimeout(() => {
+  console.log(`not ok - demo: it ends within ${SECONDS_IN_ALL} s`);
+  process.exit(1);
+}, SECONDS_IN_ALL * 1000).unref();
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
