@@ -62,11 +62,11 @@ async fn is_refused(app: &TestApp, token: &str) -> bool {
 #[tokio::test]
 async fn a_token_that_ends_closes_every_transport_with_the_code_for_a_new_one() {
     let app = TestApp::start().await;
-    let short = token_for("1", &[], Duration::from_secs(1));
+    let short = token_for("1", &[], Duration::from_secs(4));
     let mut socket = app.socket(&format!("?token={short}")).await;
     let mut events = Events::open(app.public(), &format!("/realtime/sse?token={short}"), &[]).await;
     let first = app.poll(&format!("token={short}")).await;
-    // `expiring` comes before, unless the second is over by then.
+    // `expiring` comes before, unless the time is over by then.
     let ended = loop {
         match socket.next_or_close().await {
             Ok(message) => assert!(message["type"] == "connected" || message["type"] == "expiring", "{message}"),

@@ -13,6 +13,10 @@ BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Kubernetes has its own YAML; files that are named are not there.
 NOT_OURS = re.compile(r"^containers:|cert:|file:|ca:", re.MULTILINE)
 
+# What a reader would have set.
+os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:6379")
+os.environ.setdefault("REDIS_PASSWORD", "secret")
+
 for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
     for at, block in enumerate(BLOCK.findall(page.read_text()), start=1):
         if NOT_OURS.search(block):

@@ -20,8 +20,11 @@ for (const port of PORTS) {
 
 async function isFree(port) {
   const server = net.createServer().listen(port, '127.0.0.1');
-  const outcome = await Promise.race([once(server, 'listening'), once(server, 'error')]).catch(([error]) => [error]);
-  if (outcome.length > 0) return false;
+  try {
+    await once(server, 'listening'); // rejects with what `error` brings
+  } catch {
+    return false;
+  }
   await new Promise((resolve) => server.close(resolve));
   return true;
 }
