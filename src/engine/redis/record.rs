@@ -82,7 +82,7 @@ fn with_data(head: &Head<'_>, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads what [`write`] wrote; none for what somebody else put there.
+/// Reads what [`write()`] wrote; none for what somebody else put there.
 pub(super) fn read(channel: &ChannelName, stamp: Stamp, body: &Bytes) -> Option<Publication> {
     let end = body.iter().position(|it| *it == b'\n')?;
     let head: Head<'_> = serde_json::from_slice(&body[..end]).ok()?;
