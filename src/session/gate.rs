@@ -34,7 +34,7 @@ struct Pace {
 impl Pace {
     fn of(rate: f64) -> Self {
         let at_once = (rate / 20.0).max(1.0);
-        Self { at_once, per_second: (0.9 * rate).min(rate - at_once).max(rate / 2.0) }
+        Self { at_once, per_second: (0.85 * rate).min(rate - at_once).max(rate / 2.0) }
     }
 }
 
