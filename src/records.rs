@@ -40,6 +40,9 @@ impl Shelf {
 /// Where records go. Writing returns at once and keeps the order of the calls; a record is as safe as the node's data
 /// once [`Records::settled`] resolves.
 pub trait Records: Send + Sync + fmt::Debug {
+    /// Whether a process that comes after this one finds them. Where not, nothing is written down: see `keep`.
+    fn is_lasting(&self) -> bool;
+
     fn put(&self, shelf: Shelf, key: &str, value: Vec<u8>);
 
     fn remove(&self, shelf: Shelf, key: &str);
@@ -51,11 +54,24 @@ pub trait Records: Send + Sync + fmt::Debug {
     fn settled(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 }
 
+impl dyn Records + '_ {
+    /// Puts a record that is only written down where it lasts.
+    pub fn keep(&self, shelf: Shelf, key: &str, record: impl FnOnce() -> Vec<u8>) {
+        if self.is_lasting() {
+            self.put(shelf, key, record());
+        }
+    }
+}
+
 /// A node without `data:`: its records end with it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Forgetful;
 
 impl Records for Forgetful {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
     fn put(&self, _: Shelf, _: &str, _: Vec<u8>) {}
 
     fn remove(&self, _: Shelf, _: &str) {}

@@ -53,7 +53,7 @@ impl App {
         let in_time = tokio::time::timeout_at(deadline, ending).await;
         let mut left = if in_time.is_ok() { Leftovers::default() } else { self.shared.leftovers(&self.api_metrics) };
         // Last, because every client that went is one.
-        left.notices = self.shared.tell_the_rest(deadline, self.storage.is_lasting()).await;
+        left.notices = self.shared.tell_the_rest(deadline, self.storage.records().is_lasting()).await;
         let (internal, mut internals) = self.internal;
         internal.begin();
         let _ = tokio::time::timeout(LAST_WORDS, internal.finished()).await;

@@ -70,11 +70,6 @@ impl Storage {
         }
     }
 
-    /// Whether a process that comes after this one finds what was left.
-    pub(super) fn is_lasting(&self) -> bool {
-        self.folder.is_some()
-    }
-
     /// The last thing a node does: what is left is written, and the folder marked as left clean.
     pub(super) async fn close(&self) {
         if let Some(disk) = &self.folder {

@@ -96,8 +96,8 @@ impl Revocations {
         };
         kept.entries.insert(key, entry);
         // Under the lock: records keep the order of the calls.
-        let value = serde_json::to_vec(&entry).expect("numbers can be written into memory");
-        self.records.put(Shelf::Revocations, &name(key), value);
+        let record = || serde_json::to_vec(&entry).expect("numbers can be written into memory");
+        self.records.keep(Shelf::Revocations, &name(key), record);
         Ok(())
     }
 
@@ -249,6 +249,10 @@ mod tests {
     struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
 
     impl Records for Kept {
+        fn is_lasting(&self) -> bool {
+            true
+        }
+
         fn put(&self, _: Shelf, key: &str, value: Vec<u8>) {
             self.0.lock().unwrap().insert(key.into(), value);
         }

@@ -71,7 +71,7 @@ impl Checkpoints {
         {
             kept.records.remove(Shelf::Checkpoints, &oldest);
         }
-        kept.records.put(Shelf::Checkpoints, &name, checkpoint.written());
+        kept.records.keep(Shelf::Checkpoints, &name, || checkpoint.written());
         kept.by_name.insert(name.clone(), checkpoint);
         name
     }

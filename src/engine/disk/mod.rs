@@ -245,6 +245,10 @@ impl Broker for Disk {
 }
 
 impl Records for Disk {
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     fn put(&self, shelf: Shelf, key: &str, value: Vec<u8>) {
         self.queue.record(shelf, key, Some(value));
     }

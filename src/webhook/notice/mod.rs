@@ -148,7 +148,8 @@ impl Notices {
     /// Notes who is connected, so that the next process can tell of its end if this one does not live to. Again when
     /// something of it has changed.
     pub fn note(&self, connection: &Connection, lane: &Lane) {
-        if self.webhooks_for(Event::Disconnect).is_some() {
+        // Each connect comes by here: nothing is written down for nobody.
+        if self.records.is_lasting() && self.webhooks_for(Event::Disconnect).is_some() {
             let (key, record) = lost::note(connection, lane);
             self.records.put(Shelf::Sessions, &key, record);
         }
@@ -181,7 +182,7 @@ impl Notices {
             }
             let Some(letter) = state.graveyard.raise(serial) else { continue };
             let letter = Letter { since: Instant::now(), ..letter };
-            self.records.put(Shelf::Notices, &letter.key(), letter.record());
+            self.records.keep(Shelf::Notices, &letter.key(), || letter.record());
             self.records.remove(Shelf::DeadLetters, &letter.key());
             state.queue.push(letter);
             outcome.replayed += 1;
@@ -262,7 +263,7 @@ impl Notices {
         if !state.has_room(letter.size(), settings) {
             return self.bury(state, letter, 0, "the queue is full", settings);
         }
-        self.records.put(Shelf::Notices, &letter.key(), letter.record());
+        self.records.keep(Shelf::Notices, &letter.key(), || letter.record());
         state.queue.push(letter);
     }
 
@@ -274,7 +275,7 @@ impl Notices {
             error!(event, id = %letter.id, tries, reason, unsaid, "a notice was given up and is a dead letter now");
         }
         let dead = Dead::new(letter, tries, reason);
-        self.records.put(Shelf::DeadLetters, &key, dead.record());
+        self.records.keep(Shelf::DeadLetters, &key, || dead.record());
         self.records.remove(Shelf::Notices, &key);
         state.graveyard.bury(dead);
         while let Some(oldest) = state.graveyard.make_room(settings.max_dead, settings.max_bytes) {

@@ -99,6 +99,10 @@ impl Shelves {
 }
 
 impl Records for Shelves {
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     fn put(&self, shelf: Shelf, key: &str, value: Vec<u8>) {
         self.0.lock().unwrap().insert((shelf, key.into()), value);
     }
