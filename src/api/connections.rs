@@ -1,15 +1,13 @@
 //! Connections of this node: listing them, and ending them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::audit::Outcome;
+use super::request::{SMALL, read_json};
 use super::{Body, BoxError, Problem, Query, Settings, describe};
 use crate::channel::{ChannelName, ConnectionId};
 use crate::hub::{Hub, Outbox, Signal};
@@ -17,9 +15,6 @@ use crate::protocol::Close;
 use crate::session::{Whom, Word};
 
 const MOST: usize = 1000;
-/// A code and a reason fit many times.
-const MAX_BODY: usize = 4096;
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn list(query: &Query, hub: &Hub) -> Result<Response<Body>, Problem> {
     let limit = query.number("limit", 100, MOST)?;
@@ -123,27 +118,11 @@ fn end(outboxes: &[Arc<Outbox>], close: &Close) -> Result<Response<Body>, Proble
     ))
 }
 
-/// A small JSON object; without a body it is the usual one.
-pub(super) async fn read_json<B, T>(request: Request<B>) -> Result<T, Problem>
-where
-    B: http_body::Body<Error: Into<BoxError>> + Send,
-    T: DeserializeOwned + Default,
-{
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    let body = tokio::time::timeout(BODY_WITHIN, body).await;
-    let Ok(Ok(body)) = body else { return Err(Problem::bad_request("the body is too large or did not arrive")) };
-    let body = body.to_bytes();
-    match body.trim_ascii() {
-        b"" => Ok(T::default()),
-        json => serde_json::from_slice(json).map_err(|error| Problem::bad_request(error.to_string())),
-    }
-}
-
 async fn read<B>(request: Request<B>) -> Result<Close, Problem>
 where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
-    let wanted: Wanted = read_json(request).await?;
+    let wanted: Wanted = read_json(request, SMALL).await?;
     let code = wanted.code.unwrap_or(Close::DISCONNECTED.code);
     if !(4000..5000).contains(&code) {
         return Err(Problem::bad_request(

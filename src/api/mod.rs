@@ -13,6 +13,7 @@ mod metrics;
 mod problem;
 mod push;
 mod receipt;
+mod request;
 mod tail;
 #[cfg(test)]
 mod tests;

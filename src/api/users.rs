@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::audit::Outcome;
-use super::connections::read_json;
+use super::request::{SMALL, read_json};
 use super::{Body, BoxError, Problem};
 use crate::auth::{NoRoom, is_user_id};
 use crate::session::{Erasure, NotErased, Sessions, Word};
@@ -37,7 +37,7 @@ where
 {
     let user = named(user)?;
     let now = SystemTime::now();
-    let Before { before } = read_json(request).await?;
+    let Before { before } = read_json(request, SMALL).await?;
     let before = before.map_or(now, |it| UNIX_EPOCH + Duration::from_millis(it));
     if before > now + SKEW {
         return Err(Problem::bad_request("`before` lies in the future; it is in milliseconds"));
@@ -54,7 +54,7 @@ pub(super) async fn revoke_token<B>(request: Request<B>, sessions: &Sessions) ->
 where
     B: http_body::Body<Error: Into<BoxError>> + Send,
 {
-    let Token { jti } = read_json(request).await?;
+    let Token { jti } = read_json(request, SMALL).await?;
     let Some(jti) = jti.filter(|it| !it.is_empty() && it.len() <= MAX_JTI) else {
         return Err(Problem::bad_request("`jti` is missing, empty or too long"));
     };
