@@ -4,23 +4,11 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::support::app::{PUSH_KEY, TestApp, json_of, token};
+use crate::support::app::{TestApp, json_of, token};
 use crate::support::client;
 
-async fn ask(app: &TestApp, method: &str, path: &str) -> (u16, Value) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "api.test")
-        .header("authorization", format!("Bearer {PUSH_KEY}"))
-        .body(Full::<bytes::Bytes>::default())
-        .unwrap();
-    let response = client::send(app.api(), request).await;
-    (response.status().as_u16(), json_of(response).await)
-}
-
 async fn get(app: &TestApp, path: &str) -> Value {
-    let (status, answer) = ask(app, "GET", path).await;
+    let (status, answer) = app.call("GET", path, Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     answer
 }
@@ -33,7 +21,7 @@ async fn a_misspelt_channel_is_explained_with_the_rule_that_was_meant() {
     assert_eq!(answer["subscribe"]["decision"], "deny");
     assert_eq!(answer["subscribe"]["why"], "no rule matches `rom.5`; did you mean the rule `room.*`?");
     assert_eq!(answer["summary"], "`42` has no connection on this node: nobody would get it");
-    let (status, problem) = ask(&app, "GET", "/explain?channel=a+b").await;
+    let (status, problem) = app.call("GET", "/explain?channel=a+b", Value::Null).await;
     assert_eq!((status, &problem["status"]), (400, &json!(400)));
 }
 
@@ -49,7 +37,7 @@ async fn a_grant_in_the_question_shows_what_a_token_would_do() {
     assert_eq!(with["publish"]["decision"], "ask");
     let others = get(&app, "/explain?channel=user.43.mail&user=42").await;
     assert!(others["subscribe"]["why"].as_str().unwrap().contains("another user's, not `42`'s own"), "{others}");
-    assert_eq!(ask(&app, "GET", "/explain?channel=room.5&grant=a.**.b").await.0, 400);
+    assert_eq!(app.call("GET", "/explain?channel=room.5&grant=a.**.b", Value::Null).await.0, 400);
 }
 
 #[tokio::test]
@@ -137,7 +125,7 @@ async fn a_connection_shows_who_it_is_what_it_got_and_how_far_it_is() {
     );
     assert_eq!(get(&app, "/connections?transport=sse").await["total"], 0);
     assert_eq!(get(&app, "/connections?slow=true").await["total"], 0);
-    assert_eq!(ask(&app, "GET", "/connections?transport=pigeon").await.0, 400);
+    assert_eq!(app.call("GET", "/connections?transport=pigeon", Value::Null).await.0, 400);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
+use crate::support::app::{TestApp, TestClient, settings, token};
 use crate::support::backend::{FakeBackend, RawBackend, RawConnection, Reply};
 use crate::support::events::Events;
 use crate::support::node::Node;
@@ -23,17 +23,6 @@ fn webhooks(events: &str, more: &str) -> String {
     let secret = settings::WEBHOOK_SECRET;
     let events = format!("connect, subscribe, publish, {events}");
     format!("webhooks: {{ url: /hooks, secret: {secret}, events: [{events}], grace: 0s, {more} }}")
-}
-
-async fn api(app: &TestApp, method: &str, path: &str, body: Value) -> Value {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "api.test")
-        .header("authorization", format!("Bearer {PUSH_KEY}"))
-        .body(Full::<bytes::Bytes>::from(body.to_string()))
-        .unwrap();
-    json_of(client::send(app.api(), request).await).await
 }
 
 async fn metrics(app: &TestApp) -> String {
@@ -67,7 +56,7 @@ async fn the_backend_hears_how_each_connection_ended() {
     drop(app.client("42", &[]).await);
     assert_eq!(told("websocket").await, (1006, "Connection lost".into()), "nobody did");
     let mut ended = app.client("42", &[]).await;
-    api(&app, "POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await;
+    app.call("POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await.1;
     ended.expect_close().await;
     drop(ended);
     assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
@@ -79,11 +68,11 @@ async fn the_backend_hears_how_each_connection_ended() {
     assert_eq!(told("sse").await, (1006, "Connection lost".into()));
     let mut events = Events::open(app.public(), &path, &[]).await;
     events.expect("connected").await;
-    api(&app, "POST", "/users/42/disconnect", json!({})).await;
+    app.call("POST", "/users/42/disconnect", json!({})).await.1;
     assert_eq!(told("sse").await, (4501, "Disconnected by the backend".into()));
 
     app.poll(&format!("channels=public.a&wait=0&token={}", token("42", &[]))).await;
-    api(&app, "POST", "/users/42/disconnect", json!({})).await;
+    app.call("POST", "/users/42/disconnect", json!({})).await.1;
     until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 5"#).await;
 }
 
@@ -158,7 +147,7 @@ async fn dead_letters_are_listed_and_sent_again() {
         app.backend.next().await;
     }
     until_metrics_have(&app, "outrigger_dead_letters 2").await;
-    let list = api(&app, "GET", "/webhooks/dead", Value::Null).await;
+    let list = app.call("GET", "/webhooks/dead", Value::Null).await.1;
     let ids = [0, 1].map(|at| list["dead"][at]["id"].as_str().unwrap().to_owned());
     assert_eq!((&list["total"], ids[0] != ids[1]), (&json!(2), true), "{list}");
     assert_eq!(list["dead"][0]["notice"]["connection"]["userId"], "1");
@@ -167,14 +156,14 @@ async fn dead_letters_are_listed_and_sent_again() {
         app.backend.next().await;
     }
     app.backend.on("/hooks", |_| Reply::new(204, ""));
-    let answer = api(&app, "POST", "/webhooks/dead/replay", json!({ "ids": [ids[1]] })).await;
+    let answer = app.call("POST", "/webhooks/dead/replay", json!({ "ids": [ids[1]] })).await.1;
     assert_eq!(answer, json!({ "replayed": 1, "left": 0 }));
     assert_eq!(app.backend.next().await.header("webhook-id"), ids[1]);
-    let answer = api(&app, "POST", "/webhooks/dead/replay", json!({})).await;
+    let answer = app.call("POST", "/webhooks/dead/replay", json!({})).await.1;
     assert_eq!(answer, json!({ "replayed": 1, "left": 0 }));
     assert_eq!(app.backend.next().await.header("webhook-id"), ids[0]);
     until_metrics_have(&app, "outrigger_dead_letters 0").await;
-    let nonsense = api(&app, "POST", "/webhooks/dead/replay", json!({ "id": "x" })).await;
+    let nonsense = app.call("POST", "/webhooks/dead/replay", json!({ "id": "x" })).await.1;
     assert_eq!(nonsense["status"], 400);
 }
 

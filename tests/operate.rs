@@ -4,20 +4,8 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use crate::support::app::{PUSH_KEY, TestApp, json_of, settings};
+use crate::support::app::{PUSH_KEY, TestApp, settings};
 use crate::support::client;
-
-async fn admin(app: &TestApp, method: &str, path: &str) -> (u16, Value) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "api.test")
-        .header("authorization", format!("Bearer {PUSH_KEY}"))
-        .body(Full::<bytes::Bytes>::default())
-        .unwrap();
-    let response = client::send(app.api(), request).await;
-    (response.status().as_u16(), json_of(response).await)
-}
 
 #[tokio::test]
 async fn probes_and_metrics_need_no_key() {
@@ -52,10 +40,10 @@ async fn a_reload_swaps_rules_under_open_connections_and_a_bad_file_changes_noth
     client.subscribe("public.a").await;
 
     app.write("channels: [ { match: '**', subscribe: nonsense } ]");
-    let (status, answer) = admin(&app, "POST", "/reload").await;
+    let (status, answer) = app.call("POST", "/reload", Value::Null).await;
     assert_eq!(status, 422);
     assert!(answer["errors"][0].as_str().unwrap().contains("nonsense"), "{answer}");
-    let (_, health) = admin(&app, "GET", "/healthz").await;
+    let (_, health) = app.call("GET", "/healthz", Value::Null).await;
     assert!(health["lastReloadError"].as_str().unwrap().contains("nonsense"));
     client.send(json!({ "type": "publish", "channel": "public.a", "data": 1, "ref": 1 })).await;
     let mut answers = [client.next().await["type"].clone(), client.next().await["type"].clone()];
@@ -63,24 +51,24 @@ async fn a_reload_swaps_rules_under_open_connections_and_a_bad_file_changes_noth
     assert_eq!(answers, ["ack", "message"]);
 
     app.write("channels: [ { match: 'other.*', subscribe: public } ]");
-    let (_, dry) = admin(&app, "POST", "/reload?dry_run=true").await;
+    let (_, dry) = app.call("POST", "/reload?dry_run=true", Value::Null).await;
     assert_eq!((&dry["generation"], &dry["dryRun"]), (&json!(1), &json!(true)));
     assert!(
         dry["changes"].as_array().unwrap().iter().any(|it| it["key"].as_str().unwrap().starts_with("channels")),
         "{dry}"
     );
-    let (status, answer) = admin(&app, "POST", "/reload").await;
+    let (status, answer) = app.call("POST", "/reload", Value::Null).await;
     assert_eq!((status, &answer["generation"]), (200, &json!(2)));
     client.send(json!({ "type": "subscribe", "channel": "other.1" })).await;
     assert_eq!(client.expect("unsubscribed").await["reason"], "not_allowed");
     assert_eq!(client.expect("subscribed").await["channel"], "other.1");
-    assert_eq!(admin(&app, "GET", "/healthz").await.1["lastReloadError"], Value::Null);
+    assert_eq!(app.call("GET", "/healthz", Value::Null).await.1["lastReloadError"], Value::Null);
 }
 
 #[tokio::test]
 async fn the_running_configuration_shows_no_secret() {
     let app = TestApp::start().await;
-    let (_, config) = admin(&app, "GET", "/config").await;
+    let (_, config) = app.call("GET", "/config", Value::Null).await;
     let text = config.to_string();
     for secret in [PUSH_KEY, settings::JWT_SECRET, settings::WEBHOOK_SECRET] {
         assert!(!text.contains(secret));
@@ -124,12 +112,12 @@ async fn a_reload_takes_a_new_certificate_and_keeps_the_old_one_where_the_pair_d
 
     let second = make("second.example");
     std::fs::write(&cert, second.cert.pem()).unwrap();
-    let (status, answer) = admin(&app, "POST", "/reload").await;
+    let (status, answer) = app.call("POST", "/reload", Value::Null).await;
     assert_eq!(status, 422, "the key is still the first one's");
     assert!(answer["errors"].to_string().contains("does not belong"), "{answer}");
     assert!(shows("first.example").await);
 
     std::fs::write(&key, second.signing_key.serialize_pem()).unwrap();
-    assert_eq!(admin(&app, "POST", "/reload").await.0, 200);
+    assert_eq!(app.call("POST", "/reload", Value::Null).await.0, 200);
     assert!(shows("second.example").await);
 }

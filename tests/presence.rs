@@ -5,7 +5,7 @@ use http_body_util::Full;
 use outrigger::auth;
 use serde_json::{Value, json};
 
-use crate::support::app::{PUSH_KEY, TestApp, TestClient, json_of, settings, token};
+use crate::support::app::{TestApp, TestClient, json_of, settings, token};
 use crate::support::backend::Reply;
 use crate::support::client;
 use crate::support::events::Events;
@@ -35,16 +35,6 @@ async fn enter(app: &TestApp, user: &str) -> (TestClient, Value) {
     (client, subscribed)
 }
 
-async fn members(app: &TestApp, path: &str) -> (u16, Value) {
-    let request = Request::get(path)
-        .header("host", "api.test")
-        .header("authorization", format!("Bearer {PUSH_KEY}"))
-        .body(Full::<bytes::Bytes>::default())
-        .unwrap();
-    let response = client::send(app.api(), request).await;
-    (response.status().as_u16(), json_of(response).await)
-}
-
 #[tokio::test]
 async fn two_users_see_each_other_come_and_go() {
     let app = TestApp::with(ROOMS).await;
@@ -57,7 +47,7 @@ async fn two_users_see_each_other_come_and_go() {
     expect(&mut ada, "left", "bob").await;
     ada.send(json!({ "type": "unsubscribe", "channel": "room.5" })).await;
     ada.expect("unsubscribed").await;
-    let (_, answer) = members(&app, "/channels/room.5/members").await;
+    let (_, answer) = app.call("GET", "/channels/room.5/members", Value::Null).await;
     assert_eq!((&answer["members"], &answer["total"]), (&json!([]), &json!(0)));
 }
 
@@ -208,7 +198,7 @@ webhooks: { url: /hooks, secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw, events:
     let subscribed = bob.subscribe("room.5").await;
     assert_eq!(subscribed["members"][1], json!({ "userId": "bob", "info": { "name": "Bob" } }));
     assert_eq!(expect(&mut ada, "joined", "bob").await["info"], json!({ "name": "Bob" }));
-    let (_, answer) = members(&app, "/channels/room.5/members?limit=1").await;
+    let (_, answer) = app.call("GET", "/channels/room.5/members?limit=1", Value::Null).await;
     let expected = json!({ "channel": "room.5", "presence": true, "members": [{ "userId": "ada" }], "total": 2, "truncated": true });
     assert_eq!(answer, expected);
 }
@@ -323,7 +313,7 @@ async fn presence_can_be_switched_off_and_on_under_live_subscribers() {
         assert_eq!((&told["type"], users(&told)), (&json!("members"), vec![]));
         client.expect("pong").await;
     }
-    assert_eq!(members(&app, "/channels/room.5/members").await.1["total"], 0);
+    assert_eq!(app.call("GET", "/channels/room.5/members", Value::Null).await.1["total"], 0);
 
     app.write(ROOMS);
     assert!(app.app.reload().await);
@@ -333,7 +323,7 @@ async fn presence_can_be_switched_off_and_on_under_live_subscribers() {
     // Whoever looks first finds itself alone; then the other is told.
     assert!(users(&ada.expect("members").await).contains(&"ada"));
     assert!(users(&bob.expect("members").await).contains(&"bob"));
-    assert_eq!(members(&app, "/channels/room.5/members").await.1["total"], 2);
+    assert_eq!(app.call("GET", "/channels/room.5/members", Value::Null).await.1["total"], 2);
 }
 
 #[tokio::test]
@@ -341,6 +331,6 @@ async fn members_need_a_key_with_the_scope_read() {
     let app = TestApp::with(ROOMS).await;
     let request = Request::get("/channels/room.5/members").body(Full::<bytes::Bytes>::default()).unwrap();
     assert_eq!(client::send(app.api(), request).await.status(), 401);
-    let (status, answer) = members(&app, "/channels/plain.a/members").await;
+    let (status, answer) = app.call("GET", "/channels/plain.a/members", Value::Null).await;
     assert_eq!((status, &answer["presence"]), (200, &json!(false)));
 }

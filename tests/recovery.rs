@@ -1,23 +1,13 @@
 //! What a client gets of what it missed, and what the receipt says of it, seen from outside.
 
-use http::Request;
-use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::app::{PUSH_KEY, TestApp, json_of};
-use crate::support::client;
+use crate::support::app::TestApp;
 
 const TICKER: &str = "
 channels:
   - { match: 'ticker.*', subscribe: public, min_interval: 1s, history: { size: 10, ttl: 10m } }
 ";
-
-async fn push(app: &TestApp, path: &str, body: Value) -> Value {
-    let request = Request::post(path).header("host", "api.test").header("content-type", "application/json");
-    let request = request.header("authorization", format!("Bearer {PUSH_KEY}"));
-    json_of(client::send(app.api(), request.body(Full::<bytes::Bytes>::new(body.to_string().into())).unwrap()).await)
-        .await
-}
 
 #[tokio::test]
 async fn of_a_channel_with_an_interval_a_client_hears_the_newest_and_is_told_that_the_rest_gave_way() {
@@ -28,7 +18,7 @@ async fn of_a_channel_with_an_interval_a_client_hears_the_newest_and_is_told_tha
     app.publish("ticker.a", json!(1)).await;
     client.expect_push("ticker.a", 1).await;
     let messages: Vec<_> = (2..=5).map(|it| json!({ "channel": "ticker.a", "data": it })).collect();
-    let answer = push(&app, "/push?wait=flushed", json!({ "messages": messages })).await;
+    let answer = app.call("POST", "/push?wait=flushed", json!({ "messages": messages })).await.1;
     let newest = client.expect_push("ticker.a", 5).await;
     assert_eq!(newest["data"], 5);
     assert_eq!(answer["results"][0]["dropped"], json!({ "slow": 0, "conflated": 1 }));
@@ -45,7 +35,7 @@ async fn of_a_channel_with_an_interval_a_client_hears_the_newest_and_is_told_tha
 async fn a_push_to_a_user_is_counted_until_the_kernel_has_it() {
     let app = TestApp::start().await;
     let mut client = app.client("1", &[]).await;
-    let answer = push(&app, "/push?wait=flushed", json!({ "user": "1", "data": "psst" })).await;
+    let answer = app.call("POST", "/push?wait=flushed", json!({ "user": "1", "data": "psst" })).await.1;
     let receipt = &answer["results"][0];
     assert_eq!((&receipt["flushed"], &receipt["waiting"], &receipt["queued"]), (&json!(true), &json!(0), &json!(1)));
     assert_eq!(client.expect("message").await["data"], "psst");

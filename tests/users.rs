@@ -15,19 +15,6 @@ use crate::support::events::Events;
 use crate::support::{Gate, client, soon};
 
 /// Asks the internal API with the operator's key.
-async fn api(app: &TestApp, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "api.test")
-        .header("authorization", format!("Bearer {PUSH_KEY}"))
-        .body(Full::new(bytes::Bytes::from(body)))
-        .unwrap();
-    let response = client::send(app.api(), request).await;
-    (response.status().as_u16(), json_of(response).await)
-}
-
 /// A token issued so long ago, with these claims besides.
 fn issued(ago: Duration, user: &str, more: Value) -> String {
     let settings = auth::Settings {
@@ -101,7 +88,7 @@ async fn a_revoked_users_clients_are_sent_away_and_come_back_only_with_a_newer_t
     events.expect("connected").await;
     let mut other = connected(&app, &issued(EARLIER, "43", Value::Null)).await;
 
-    let (status, answer) = api(&app, "POST", "/users/42/revoke", Value::Null).await;
+    let (status, answer) = app.call("POST", "/users/42/revoke", Value::Null).await;
     let node = app.app.hub().node();
     assert_eq!((status, answer), (200, json!({ "applied": [node], "away": [], "closed": 2 })));
     assert_eq!(socket.expect_close().await, (4008, "Token revoked".into()));
@@ -129,7 +116,7 @@ async fn a_poller_revoked_between_two_polls_hears_nothing_newer_and_says_nothing
     let connected = first["messages"].as_array().unwrap().iter().find(|it| it["type"] == "connected").unwrap().clone();
     let cursor = first["cursor"].as_str().unwrap();
     app.publish("public.a", json!("before")).await;
-    let (_, answer) = api(&app, "POST", "/users/42/revoke", Value::Null).await;
+    let (_, answer) = app.call("POST", "/users/42/revoke", Value::Null).await;
     assert_eq!(answer["closed"], 1);
     app.publish("public.a", json!("after")).await;
 
@@ -141,7 +128,7 @@ async fn a_poller_revoked_between_two_polls_hears_nothing_newer_and_says_nothing
         .unwrap();
     assert_eq!(client::send(app.public(), publish).await.status(), 401);
     soon("its session is over", async {
-        while api(&app, "GET", &format!("/connections/{id}"), Value::Null).await.0 != 404 {
+        while app.call("GET", &format!("/connections/{id}"), Value::Null).await.0 != 404 {
             tokio::task::yield_now().await;
         }
     })
@@ -169,7 +156,7 @@ async fn only_tokens_of_before_the_named_moment_are_revoked() {
     let (mut by_old, mut by_new) = (connected(&app, &old).await, connected(&app, &new).await);
     let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - EARLIER;
     let before = u64::try_from(before.as_millis()).unwrap();
-    let (_, answer) = api(&app, "POST", "/users/42/revoke", json!({ "before": before })).await;
+    let (_, answer) = app.call("POST", "/users/42/revoke", json!({ "before": before })).await;
     assert_eq!(answer["closed"], 1);
     assert_eq!(by_old.expect_close().await.0, 4008);
     by_new.send(json!({ "type": "refresh", "token": old, "ref": 1 })).await;
@@ -193,7 +180,7 @@ async fn one_token_can_be_revoked_wherever_it_is_used() {
     let ticket = json_of(client::send(app.public(), ticket).await).await;
     let ticket = ticket["ticket"].as_str().unwrap();
 
-    let (_, answer) = api(&app, "POST", "/tokens/revoke", json!({ "jti": "t-1" })).await;
+    let (_, answer) = app.call("POST", "/tokens/revoke", json!({ "jti": "t-1" })).await;
     assert_eq!(answer["closed"], 2, "the one that came with it, and the one that changed to it");
     assert_eq!(by_stolen.expect_close().await.0, 4008);
     assert_eq!(by_other.expect_close().await.0, 4008);
@@ -210,7 +197,7 @@ async fn a_user_the_backend_vouched_for_is_sent_away_and_asked_about_anew() {
     let mut client = app.socket("").await;
     assert_eq!(client.expect("connected").await["userId"], "ada");
     app.backend.next().await;
-    let (_, answer) = api(&app, "POST", "/users/ada/revoke", Value::Null).await;
+    let (_, answer) = app.call("POST", "/users/ada/revoke", Value::Null).await;
     assert_eq!(answer["closed"], 1);
     assert_eq!(client.expect_close().await.0, 4008);
     let mut client = app.socket("").await;
@@ -227,13 +214,13 @@ async fn an_erased_user_is_gone_from_connections_and_history_and_leaves_no_gap()
     author.send(json!({ "type": "publish", "channel": "public.a", "data": "mine", "ref": 1 })).await;
     author.expect("ack").await;
     let push = json!({ "channel": "public.a", "data": "about them", "subject": "42" });
-    assert_eq!(api(&app, "POST", "/push", push).await.0, 200);
+    assert_eq!(app.call("POST", "/push", push).await.0, 200);
     app.publish("public.a", json!("of nobody")).await;
     for seq in [1, 2, 3] {
         reader.expect_push("public.a", seq).await;
     }
 
-    let (status, answer) = api(&app, "DELETE", "/users/42", Value::Null).await;
+    let (status, answer) = app.call("DELETE", "/users/42", Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     let erased = &answer["erased"];
     assert_eq!(
@@ -241,7 +228,7 @@ async fn an_erased_user_is_gone_from_connections_and_history_and_leaves_no_gap()
         (&json!(1), &json!(2), &json!(1))
     );
     assert_eq!(author.expect_close().await.0, 4008);
-    let (_, history) = api(&app, "GET", "/channels/public.a/history", Value::Null).await;
+    let (_, history) = app.call("GET", "/channels/public.a/history", Value::Null).await;
     let seen: Vec<_> =
         history["messages"].as_array().unwrap().iter().map(|it| (&it["seq"], &it["data"], &it["erased"])).collect();
     let (gone, there) = (json!(true), Value::Null);
@@ -270,7 +257,7 @@ async fn what_an_erased_user_was_about_to_publish_is_not_stored() {
     let mut author = connected(&app, &issued(EARLIER, "42", json!({ "channels": ["room.*"] }))).await;
     author.send(json!({ "type": "publish", "channel": "room.1", "data": "mine" })).await;
     app.backend.next().await;
-    assert_eq!(api(&app, "DELETE", "/users/42", Value::Null).await.0, 200);
+    assert_eq!(app.call("DELETE", "/users/42", Value::Null).await.0, 200);
     opens.open();
     let _ = author.next_or_close().await;
     soon("the end of the session", async {
@@ -279,7 +266,7 @@ async fn what_an_erased_user_was_about_to_publish_is_not_stored() {
         }
     })
     .await;
-    let (_, history) = api(&app, "GET", "/channels/room.1/history", Value::Null).await;
+    let (_, history) = app.call("GET", "/channels/room.1/history", Value::Null).await;
     assert_eq!(history["messages"], json!([]));
 }
 
@@ -292,7 +279,7 @@ async fn revoking_and_erasing_take_the_operators_key() {
     let mut client = app.socket(&format!("?token={}", token("42", &[]))).await;
     client.expect("connected").await;
     for (method, path) in [("POST", "/users/42/revoke"), ("DELETE", "/users/42"), ("POST", "/tokens/revoke")] {
-        assert_eq!(api(&app, method, path, Value::Null).await.0, 403, "{method} {path}");
+        assert_eq!(app.call(method, path, Value::Null).await.0, 403, "{method} {path}");
     }
     client.send(json!({ "type": "ping" })).await;
     client.expect("pong").await;
@@ -334,7 +321,7 @@ async fn each_act_of_an_operator_leaves_a_line_with_the_keys_name_and_no_secret(
         ("POST", "/drain", Value::Null),
         ("POST", "/users/42/revoke", json!({ "before": "no" })),
     ] {
-        api(&app, method, path, body).await;
+        app.call(method, path, body).await;
     }
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let audit: Vec<_> = text.lines().filter(|it| it.contains(" audit: ")).collect();

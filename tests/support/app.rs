@@ -106,6 +106,21 @@ impl TestApp {
         client::send(self.public(), request).await
     }
 
+    /// A call to the internal API with the key that may do everything; its status and its answer. No body for null.
+    pub async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "api.test")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {PUSH_KEY}"))
+            .body(Full::new(bytes::Bytes::from(body)))
+            .unwrap();
+        let response = client::send(self.api(), request).await;
+        (response.status().as_u16(), json_of(response).await)
+    }
+
     /// A long-poll; its answer as JSON.
     pub async fn poll(&self, query: &str) -> Value {
         let response = soon("the poll", self.get(&format!("/realtime/poll?{query}"))).await;
