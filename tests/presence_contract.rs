@@ -5,33 +5,10 @@ use std::time::Duration;
 use outrigger::channel::Change;
 
 use crate::support::engines::{
-    Event, InMemory, Installation, OnCluster, OnRedis, SETTINGS, name, redis_at, redis_node,
+    Event, Installation, OnRedis, SETTINGS, name, promised_by_every_engine, redis_at, redis_node,
 };
 use crate::support::service::{RedisServer, Relay};
 use crate::support::soon;
-
-macro_rules! promised_by_every_engine {
-    ($($promise:ident)*) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(<super::InMemory as super::Installation>::start().await).await;
-            })*
-        }
-        mod redis {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(<super::OnRedis as super::Installation>::start().await).await;
-            })*
-        }
-        mod redis_cluster {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(<super::OnCluster as super::Installation>::start().await).await;
-            })*
-        }
-    };
-}
 
 promised_by_every_engine! {
     a_user_comes_with_the_first_connection_and_goes_with_the_last

@@ -323,3 +323,35 @@ pub fn draft(channel: &str, id: Option<&str>) -> Draft {
 pub fn seqs(page: &Page) -> Vec<u64> {
     page.publications.iter().map(|it| it.seq).collect()
 }
+
+/// Each promise, once for each engine.
+macro_rules! promised_by_every_engine {
+    ($($promise:ident)*) => {
+        mod memory {
+            use $crate::support::engines::{Installation as _, InMemory};
+
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(InMemory::start().await).await;
+            })*
+        }
+        mod redis_cluster {
+            use $crate::support::engines::{Installation as _, OnCluster};
+
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(OnCluster::start().await).await;
+            })*
+        }
+        mod redis {
+            use $crate::support::engines::{Installation as _, OnRedis};
+
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(OnRedis::start().await).await;
+            })*
+        }
+    };
+}
+
+pub(crate) use promised_by_every_engine;
