@@ -6,6 +6,7 @@
 mod breaker;
 mod complaints;
 mod delivery;
+mod event;
 mod forwarded;
 mod metrics;
 mod notice;
@@ -30,7 +31,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -40,6 +40,7 @@ use breaker::Breaker;
 pub use breaker::BreakerSettings;
 use complaints::Complaints;
 use delivery::{Delivery, DeliveryLimits, Destination, Exchange, Undelivered};
+pub use event::{Event, OnError, OnErrors};
 pub use forwarded::Forwarded;
 pub use metrics::Metrics;
 use metrics::Outcome;
@@ -73,38 +74,6 @@ pub struct Settings {
     pub max_reply: usize,
     /// The largest publication a verdict may ask for, in bytes.
     pub max_data: usize,
-}
-
-/// What stands in for an answer that did not come. A refresh is never allowed that way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    #[default]
-    Deny,
-    Allow,
-}
-
-/// The same for each question that has a choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OnErrors {
-    pub connect: OnError,
-    pub subscribe: OnError,
-    pub publish: OnError,
-}
-
-/// What a question or a notice is about, as configuration, header and metrics call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Event {
-    Connect,
-    Subscribe,
-    Publish,
-    Refresh,
-    Disconnect,
-    Unsubscribe,
-    Occupied,
-    Vacated,
-    Joined,
-    Left,
 }
 
 /// What became of a question.
@@ -391,53 +360,6 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const EVENT: HeaderName = HeaderName::from_static("outrigger-event");
 const OURSELVES: &str = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
-
-impl Event {
-    pub const ALL: [Self; 10] = [
-        Self::Connect,
-        Self::Subscribe,
-        Self::Publish,
-        Self::Refresh,
-        Self::Disconnect,
-        Self::Unsubscribe,
-        Self::Occupied,
-        Self::Vacated,
-        Self::Joined,
-        Self::Left,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Subscribe => "subscribe",
-            Self::Publish => "publish",
-            Self::Refresh => "refresh",
-            Self::Disconnect => "disconnect",
-            Self::Unsubscribe => "unsubscribe",
-            Self::Occupied => "occupied",
-            Self::Vacated => "vacated",
-            Self::Joined => "joined",
-            Self::Left => "left",
-        }
-    }
-}
-
-impl OnErrors {
-    /// One policy for all.
-    pub const fn all(policy: OnError) -> Self {
-        Self { connect: policy, subscribe: policy, publish: policy }
-    }
-
-    fn of(self, event: Event) -> OnError {
-        match event {
-            Event::Connect => self.connect,
-            Event::Subscribe => self.subscribe,
-            Event::Publish => self.publish,
-            // Nobody would know who it is; and notices have no answer.
-            _ => OnError::Deny,
-        }
-    }
-}
 
 impl Answer {
     fn outcome(&self) -> Outcome {
