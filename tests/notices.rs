@@ -56,7 +56,7 @@ async fn the_backend_hears_how_each_connection_ended() {
     drop(app.client("42", &[]).await);
     assert_eq!(told("websocket").await, (1006, "Connection lost".into()), "nobody did");
     let mut ended = app.client("42", &[]).await;
-    app.call("POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await.1;
+    app.call("POST", "/users/42/disconnect", json!({ "code": 4400, "reason": "moved" })).await;
     ended.expect_close().await;
     drop(ended);
     assert_eq!(told("websocket").await, (4400, "moved".into()), "the backend did");
@@ -68,11 +68,11 @@ async fn the_backend_hears_how_each_connection_ended() {
     assert_eq!(told("sse").await, (1006, "Connection lost".into()));
     let mut events = Events::open(app.public(), &path, &[]).await;
     events.expect("connected").await;
-    app.call("POST", "/users/42/disconnect", json!({})).await.1;
+    app.call("POST", "/users/42/disconnect", json!({})).await;
     assert_eq!(told("sse").await, (4501, "Disconnected by the backend".into()));
 
     app.poll(&format!("channels=public.a&wait=0&token={}", token("42", &[]))).await;
-    app.call("POST", "/users/42/disconnect", json!({})).await.1;
+    app.call("POST", "/users/42/disconnect", json!({})).await;
     until_metrics_have(&app, r#"outrigger_notices_delivered_total{event="disconnect"} 5"#).await;
 }
 

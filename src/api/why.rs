@@ -118,27 +118,8 @@ fn unasked(event: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Grants;
-    use crate::channel::{Pattern, Retention};
-    use crate::hub::{Publish, WhenSlow};
-
-    fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
-        let pattern = Pattern::parse(pattern).unwrap();
-        Rule {
-            pattern,
-            subscribe,
-            publish,
-            history: Retention::NONE,
-            when_slow: WhenSlow::Disconnect,
-            presence: None,
-            min_interval: None,
-        }
-    }
-
-    fn who(user: Option<&str>, granted: &[&str]) -> Identity {
-        let granted: Vec<String> = granted.iter().map(ToString::to_string).collect();
-        Identity { user: user.map(Into::into), grants: Grants::both(&granted).unwrap(), ..Identity::default() }
-    }
+    use crate::hub::Publish;
+    use crate::session::permission::tests::{rule, who};
 
     const ASK: Publish = Publish { webhook: true, broadcast: true };
 

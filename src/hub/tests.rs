@@ -169,8 +169,18 @@ async fn join_by(
 ) -> Subscription {
     let Subscribed { subscription, position, recovered, catch_up } =
         hub.subscribe(&channel(name), since, outbox, rule).await.unwrap();
-    outbox.reply(&Reply::Subscribed(SubscribedReply {
-        channel: channel(name),
+    outbox.reply(&greeting(channel(name), &position, recovered));
+    match catch_up {
+        Some(catch_up) => feed(hub, outbox, &subscription, catch_up).await,
+        None => subscription.go_live(position),
+    }
+    subscription
+}
+
+/// What a client hears first of a channel.
+pub(super) fn greeting(channel: ChannelName, position: &Position, recovered: Option<bool>) -> Reply {
+    Reply::Subscribed(SubscribedReply {
+        channel,
         epoch: position.epoch.to_string(),
         seq: position.seq,
         id: position.id.clone(),
@@ -179,12 +189,7 @@ async fn join_by(
         roll: None,
         reference: None,
         timestamp: 0,
-    }));
-    match catch_up {
-        Some(catch_up) => feed(hub, outbox, &subscription, catch_up).await,
-        None => subscription.go_live(position),
-    }
-    subscription
+    })
 }
 
 async fn feed(hub: &Arc<Hub>, outbox: &Arc<Outbox>, subscription: &Subscription, mut catch_up: CatchUp) {

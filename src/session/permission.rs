@@ -53,13 +53,13 @@ pub fn may_stay(rules: &Rules, channel: &ChannelName, who: &Identity) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::auth::Grants;
     use crate::channel::{Pattern, Retention};
     use crate::hub::{Publish, WhenSlow};
 
-    fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
+    pub(crate) fn rule(pattern: &str, subscribe: Access, publish: Publish) -> Rule {
         let pattern = Pattern::parse(pattern).unwrap();
         Rule {
             pattern,
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    fn who(user: Option<&str>, granted: &[&str]) -> Identity {
+    pub(crate) fn who(user: Option<&str>, granted: &[&str]) -> Identity {
         let granted: Vec<String> = granted.iter().map(ToString::to_string).collect();
         Identity { user: user.map(Into::into), grants: Grants::both(&granted).unwrap(), ..Identity::default() }
     }

@@ -138,17 +138,7 @@ impl Client {
         let subscribed = self.hub.subscribe(&self.channel, since, &connection.outbox, &self.rule).await.unwrap();
         connection.view.asked.push_back(asked);
         let Subscribed { subscription, position, recovered, catch_up } = subscribed;
-        connection.outbox.reply(&Reply::Subscribed(SubscribedReply {
-            channel: self.channel.clone(),
-            epoch: position.epoch.to_string(),
-            seq: position.seq,
-            id: position.id.clone(),
-            recovered,
-            conflated: None,
-            roll: None,
-            reference: None,
-            timestamp: 0,
-        }));
+        connection.outbox.reply(&greeting(self.channel.clone(), &position, recovered));
         match catch_up {
             Some(catch_up) => connection.catching_up.push_back(catch_up),
             None => subscription.go_live(position),
